@@ -1,0 +1,72 @@
+// The contract between the engine and a backend: plain C, so that a backend can be a plug-in built by another compiler.
+// The engine's worker thread is the only caller after create(); calls come in program order.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NS_ABI_VERSION 1u
+#define NS_MAX_DIMS 6
+
+typedef enum NsCode {
+  NS_OK = 0,
+  NS_INVALID = 1,  // arguments that the caller should have refused
+  NS_OUT_OF_MEMORY = 2,
+  NS_UNSUPPORTED = 3,  // op, dtype or shape this backend does not do
+  NS_INDEX = 4,        // an index tensor holds a value out of range
+  NS_INTERNAL = 5,
+  NS_CANCELLED = 6,
+  NS_IO = 7,
+  NS_LOST = 8  // the device is gone; only close() works
+} NsCode;
+
+typedef struct NsStatus {
+  int32_t code;
+  char message[252];
+} NsStatus;
+
+// Contiguous, row-major. data == NULL: an absent optional input.
+typedef struct NsTensor {
+  void* data;
+  int32_t dtype;
+  int32_t ndim;
+  int64_t dims[NS_MAX_DIMS];
+} NsTensor;
+
+typedef struct NsCall {
+  int32_t op;  // ns::op::<name>::kId
+  int32_t n_in;
+  int32_t n_out;
+  const NsTensor* in;
+  const NsTensor* out;
+  const void* params;  // ns::op::<name>::Params
+} NsCall;
+
+typedef struct NsConfig {
+  int32_t threads;  // 0: all cores
+  int32_t device_index;
+  const char* options;  // JSON, backend-specific, may be NULL
+} NsConfig;
+
+typedef struct NsBackend {
+  uint32_t abi_version;
+  uint32_t struct_size;
+  const char* name;
+  void* (*create)(const NsConfig* config, NsStatus* status);
+  void (*destroy)(void* self);
+  void* (*alloc)(void* self, size_t bytes, NsStatus* status);  // at least 64-byte aligned
+  void (*release)(void* self, void* data, size_t bytes);
+  void (*upload)(void* self, void* dst, const void* src, size_t bytes, NsStatus* status);
+  void (*download)(void* self, void* dst, const void* src, size_t bytes, NsStatus* status);
+  void (*execute)(void* self, const NsCall* call, NsStatus* status);
+  void (*synchronize)(void* self, NsStatus* status);
+  // JSON text describing device, instruction set, threads; valid until destroy().
+  const char* (*describe)(void* self);
+} NsBackend;
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,483 @@
+// Written by scripts/gen-ops.mjs from ops.json. Do not edit.
+#pragma once
+#include <cstdint>
+
+#include "native/abi/dtype.h"
+
+namespace ns::op {
+
+constexpr int32_t kFirstId = 64;
+constexpr int32_t kOpCount = 34;
+
+struct Dims {
+  int32_t n;
+  int32_t d[6];
+};
+
+// Tensor of one value.
+namespace fill {
+constexpr int32_t kId = 64;
+namespace in { enum Index : int32_t { kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  Dims shape;
+  float value;
+  DType dtype;
+};
+}  // namespace fill
+
+// Converts the dtype; float to integer truncates toward zero and saturates, f32 to f16/bf16 rounds to nearest even.
+namespace cast {
+constexpr int32_t kId = 65;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  DType dtype;
+};
+}  // namespace cast
+
+// Copy with another shape of the same size.
+namespace reshape {
+constexpr int32_t kId = 66;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  Dims shape;
+};
+}  // namespace reshape
+
+// Elementwise function. gelu is the tanh approximation.
+namespace unary {
+constexpr int32_t kId = 67;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+enum class Fn : int32_t { silu, gelu, exp, log, sqrt, rsqrt, tanh, sigmoid, abs, neg, square, recip };
+struct Params {
+  Fn fn;
+};
+}  // namespace unary
+
+// Elementwise function of two tensors with NumPy broadcasting.
+namespace binary {
+constexpr int32_t kId = 68;
+namespace in { enum Index : int32_t { a, b, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+enum class Fn : int32_t { add, sub, mul, div, max, min };
+struct Params {
+  Fn fn;
+};
+}  // namespace binary
+
+// clamp(x * mul + add, lo, hi).
+namespace affine {
+constexpr int32_t kId = 69;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  float mul;
+  float add;
+  float lo;
+  float hi;
+};
+}  // namespace affine
+
+// y = y * beta + x * alpha, in place.
+namespace accumulate {
+constexpr int32_t kId = 70;
+namespace in { enum Index : int32_t { y, x, kCount }; }
+namespace out { enum Index : int32_t { kCount }; }
+struct Params {
+  float alpha;
+  float beta;
+};
+}  // namespace accumulate
+
+// Reduction over one axis, which is removed (argmax gives the first maximum as i32).
+namespace reduce {
+constexpr int32_t kId = 71;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+enum class Fn : int32_t { sum, mean, max, min, argmax };
+struct Params {
+  Fn fn;
+  int32_t axis;
+};
+}  // namespace reduce
+
+// Softmax over the last dim of x * scale; a row of -inf only is an error of the caller and gives NaN.
+namespace softmax {
+constexpr int32_t kId = 72;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  float scale;
+};
+}  // namespace softmax
+
+// x / max(|x|, eps) over the last dim (F.normalize).
+namespace l2_normalize {
+constexpr int32_t kId = 73;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  float eps;
+};
+}  // namespace l2_normalize
+
+// Reorders the dims: y.dim[i] = x.dim[order[i]].
+namespace permute {
+constexpr int32_t kId = 74;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  Dims order;
+};
+}  // namespace permute
+
+// Copies size entries from start along one axis.
+namespace slice {
+constexpr int32_t kId = 75;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  int32_t axis;
+  int32_t start;
+  int32_t size;
+};
+}  // namespace slice
+
+// Joins two tensors along one axis.
+namespace concat {
+constexpr int32_t kId = 76;
+namespace in { enum Index : int32_t { a, b, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  int32_t axis;
+};
+}  // namespace concat
+
+// Overwrites dst at start along one axis with src, in place.
+namespace write_slice {
+constexpr int32_t kId = 77;
+namespace in { enum Index : int32_t { dst, src, kCount }; }
+namespace out { enum Index : int32_t { kCount }; }
+struct Params {
+  int32_t axis;
+  int32_t start;
+};
+}  // namespace write_slice
+
+// Rows of a table; an index outside [0, V) is a late index error.
+namespace embedding {
+constexpr int32_t kId = 78;
+namespace in { enum Index : int32_t { table, idx, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+};
+}  // namespace embedding
+
+// Weight [N,K] to panels of 16 output columns, zero-padded, k-major: packed[p][k][j] = w[p*16+j][k]. The dtype may narrow to f16/bf16.
+namespace linear_pack {
+constexpr int32_t kId = 79;
+namespace in { enum Index : int32_t { w, kCount }; }
+namespace out { enum Index : int32_t { packed, kCount }; }
+struct Params {
+  DType dtype;
+};
+}  // namespace linear_pack
+
+// y = residual + gate * act(x W^T + bias); gate is row gateAt of [B,G,N], one row per leading B of x (B may be 1).
+namespace linear {
+constexpr int32_t kId = 80;
+namespace in { enum Index : int32_t { x, w, bias, gate, residual, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+enum class Act : int32_t { none, gelu, silu };
+struct Params {
+  int32_t n;
+  Act act;
+  int32_t gateAt;
+};
+}  // namespace linear
+
+// Batched product a b (or a b^T with transB) times alpha.
+namespace matmul {
+constexpr int32_t kId = 81;
+namespace in { enum Index : int32_t { a, b, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  int32_t transB;
+  float alpha;
+};
+}  // namespace matmul
+
+// Convolution weight OIHW to panels of 16 output channels. direct: [ceil(O/16), kh*kw*I, 16], k = (ky*kw+kx)*I+i. winograd2/4 (3x3 stride 1): [16 or 36, ceil(O/16), I, 16], transformed in f32 from f64.
+namespace conv_pack {
+constexpr int32_t kId = 82;
+namespace in { enum Index : int32_t { w, kCount }; }
+namespace out { enum Index : int32_t { packed, kCount }; }
+enum class Algo : int32_t { direct, winograd2, winograd4 };
+struct Params {
+  Algo algo;
+  DType dtype;
+};
+}  // namespace conv_pack
+
+// NHWC convolution: y = alpha * (conv(up(x)) + bias) + beta * residual, up = nearest by upsample. Padding: before/after in both dims (3x3 s1: 1,1; the encoder's 3x3 s2: 0,1).
+namespace conv2d {
+constexpr int32_t kId = 83;
+namespace in { enum Index : int32_t { x, w, bias, residual, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+enum class Algo : int32_t { direct, winograd2, winograd4 };
+struct Params {
+  int32_t o;
+  int32_t kernel;
+  int32_t stride;
+  int32_t padBefore;
+  int32_t padAfter;
+  int32_t upsample;
+  Algo algo;
+  float alpha;
+  float beta;
+};
+}  // namespace conv2d
+
+// GroupNorm over NHWC with affine, then SiLU if asked; statistics in f32 or better.
+namespace group_norm {
+constexpr int32_t kId = 84;
+namespace in { enum Index : int32_t { x, gamma, beta, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  int32_t groups;
+  float eps;
+  int32_t silu;
+};
+}  // namespace group_norm
+
+// LayerNorm without affine over the last dim, then AdaLN modulation y * (1 + scale) + shift; mod is [Bm,G,C], Bm is B or 1, scaleAt/shiftAt choose the rows.
+namespace layer_norm {
+constexpr int32_t kId = 85;
+namespace in { enum Index : int32_t { x, mod, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  float eps;
+  int32_t scaleAt;
+  int32_t shiftAt;
+};
+}  // namespace layer_norm
+
+// Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all).
+namespace attention {
+constexpr int32_t kId = 86;
+namespace in { enum Index : int32_t { qkv, scaleMul, visible, kCache, vCache, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  int32_t heads;
+  int32_t width;
+  float scale;
+  float maxScaleMul;
+  int32_t pos;
+  int32_t append;
+};
+}  // namespace attention
+
+// NHWC resampling: area (adaptive average), bicubic (a = -0.75, align_corners false, no antialias), nearest.
+namespace interpolate {
+constexpr int32_t kId = 87;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+enum class Mode : int32_t { area, bicubic, nearest };
+struct Params {
+  Mode mode;
+  int32_t outH;
+  int32_t outW;
+};
+}  // namespace interpolate
+
+// 8-bit image HWC, antialiased Lanczos (a = 3) as PIL does it: along x, then along y over bytes rounded in between, 22-bit fixed-point weights.
+namespace resize_lanczos {
+constexpr int32_t kId = 88;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  int32_t outH;
+  int32_t outW;
+};
+}  // namespace resize_lanczos
+
+// Bytes to [-1,1] as the reference does it in f32: v = u8 / 255; v + v - 1.
+namespace image_to_unit {
+constexpr int32_t kId = 89;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+};
+}  // namespace image_to_unit
+
+// [-1,1] to bytes: round(clamp((x + 1) * 127.5, 0, 255)), half to even; NaN gives 0.
+namespace unit_to_image {
+constexpr int32_t kId = 90;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+};
+}  // namespace unit_to_image
+
+// Index of the nearest code (first one on ties): smallest squared distance, or largest cosine; no N x V matrix.
+namespace vq_lookup {
+constexpr int32_t kId = 91;
+namespace in { enum Index : int32_t { z, codebook, kCount }; }
+namespace out { enum Index : int32_t { idx, kCount }; }
+struct Params {
+  int32_t cosine;
+};
+}  // namespace vq_lookup
+
+// Guidance: (1 + t[b]) * logits[b] - t[b] * logits[B + b].
+namespace cfg_mix {
+constexpr int32_t kId = 92;
+namespace in { enum Index : int32_t { logits, t, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+};
+}  // namespace cfg_mix
+
+// Sets to -inf what top-k, then top-p (of the softmax of what is left), remove; 0 switches either off. k and p per image.
+namespace truncate_logits {
+constexpr int32_t kId = 93;
+namespace in { enum Index : int32_t { logits, topK, topP, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+};
+}  // namespace truncate_logits
+
+// One draw per row of probabilities (they need not sum to 1): Philox4x32-10, key seed[b] = (lo, hi, imageIndex), counter (token, scale, imageIndex, stream).
+namespace multinomial {
+constexpr int32_t kId = 94;
+namespace in { enum Index : int32_t { probs, seed, kCount }; }
+namespace out { enum Index : int32_t { idx, kCount }; }
+struct Params {
+  int32_t scale;
+};
+}  // namespace multinomial
+
+// Fused cfg_mix, truncate_logits, softmax, multinomial (same draws).
+namespace sample_cfg {
+constexpr int32_t kId = 95;
+namespace in { enum Index : int32_t { logits, t, topK, topP, seed, kCount }; }
+namespace out { enum Index : int32_t { idx, kCount }; }
+struct Params {
+  int32_t scale;
+};
+}  // namespace sample_cfg
+
+// softmax((logits * mul + g) / tau) per row; g given, or -log(Exp(1)) from Philox (key as multinomial's, counter also over V).
+namespace gumbel_softmax {
+constexpr int32_t kId = 96;
+namespace in { enum Index : int32_t { logits, gumbel, seed, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  float mul;
+  float tau;
+  int32_t scale;
+};
+}  // namespace gumbel_softmax
+
+// Philox numbers: uniform [mean, std) taken as [lo, hi), normal, or normal truncated to mean +- 2 (absolute, as nn.init.trunc_normal_'s default a, b) by the inverse cdf. Element i depends on (seed, stream, i) only.
+namespace random {
+constexpr int32_t kId = 97;
+namespace in { enum Index : int32_t { kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+enum class Kind : int32_t { uniform, normal, trunc_normal };
+struct Params {
+  Dims shape;
+  Kind kind;
+  float mean;
+  float std;
+  int32_t seedLo;
+  int32_t seedHi;
+  int32_t stream;
+};
+}  // namespace random
+
+struct Info {
+  const char* name;
+  int32_t inputs, outputs, params;  // params in 32-bit words
+  uint32_t mutated;                 // bit i: input i is written in place
+  uint32_t optional;                // bit i: input i may be absent
+};
+
+constexpr Info kInfo[kOpCount] = {
+    {"fill", 0, 1, 9, 0u, 0u},
+    {"cast", 1, 1, 1, 0u, 0u},
+    {"reshape", 1, 1, 7, 0u, 0u},
+    {"unary", 1, 1, 1, 0u, 0u},
+    {"binary", 2, 1, 1, 0u, 0u},
+    {"affine", 1, 1, 4, 0u, 0u},
+    {"accumulate", 2, 0, 2, 1u, 0u},
+    {"reduce", 1, 1, 2, 0u, 0u},
+    {"softmax", 1, 1, 1, 0u, 0u},
+    {"l2_normalize", 1, 1, 1, 0u, 0u},
+    {"permute", 1, 1, 7, 0u, 0u},
+    {"slice", 1, 1, 3, 0u, 0u},
+    {"concat", 2, 1, 1, 0u, 0u},
+    {"write_slice", 2, 0, 2, 1u, 0u},
+    {"embedding", 2, 1, 0, 0u, 0u},
+    {"linear_pack", 1, 1, 1, 0u, 0u},
+    {"linear", 5, 1, 3, 0u, 28u},
+    {"matmul", 2, 1, 2, 0u, 0u},
+    {"conv_pack", 1, 1, 2, 0u, 0u},
+    {"conv2d", 4, 1, 9, 0u, 12u},
+    {"group_norm", 3, 1, 3, 0u, 0u},
+    {"layer_norm", 2, 1, 3, 0u, 2u},
+    {"attention", 5, 1, 6, 24u, 30u},
+    {"interpolate", 1, 1, 3, 0u, 0u},
+    {"resize_lanczos", 1, 1, 2, 0u, 0u},
+    {"image_to_unit", 1, 1, 0, 0u, 0u},
+    {"unit_to_image", 1, 1, 0, 0u, 0u},
+    {"vq_lookup", 2, 1, 1, 0u, 0u},
+    {"cfg_mix", 2, 1, 0, 0u, 0u},
+    {"truncate_logits", 3, 1, 0, 0u, 0u},
+    {"multinomial", 2, 1, 1, 0u, 0u},
+    {"sample_cfg", 5, 1, 1, 0u, 0u},
+    {"gumbel_softmax", 3, 1, 3, 0u, 6u},
+    {"random", 0, 1, 13, 0u, 0u},
+};
+
+}  // namespace ns::op
+
+// X(name) for every op, in id order.
+#define NS_FOR_EACH_OP(X) \
+  X(fill) \
+  X(cast) \
+  X(reshape) \
+  X(unary) \
+  X(binary) \
+  X(affine) \
+  X(accumulate) \
+  X(reduce) \
+  X(softmax) \
+  X(l2_normalize) \
+  X(permute) \
+  X(slice) \
+  X(concat) \
+  X(write_slice) \
+  X(embedding) \
+  X(linear_pack) \
+  X(linear) \
+  X(matmul) \
+  X(conv_pack) \
+  X(conv2d) \
+  X(group_norm) \
+  X(layer_norm) \
+  X(attention) \
+  X(interpolate) \
+  X(resize_lanczos) \
+  X(image_to_unit) \
+  X(unit_to_image) \
+  X(vq_lookup) \
+  X(cfg_mix) \
+  X(truncate_logits) \
+  X(multinomial) \
+  X(sample_cfg) \
+  X(gumbel_softmax) \
+  X(random)
