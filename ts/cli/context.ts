@@ -36,6 +36,11 @@ export class Context {
     process.stdout.write(this.json ? `${JSON.stringify(data)}\n` : text === '' || text.endsWith('\n') ? text : `${text}\n`);
   }
 
+  /** Text for people only, on stdout. */
+  print(text: string): void {
+    if (!this.json) process.stdout.write(`${text}\n`);
+  }
+
   /** A line about what is happening, on stderr. */
   note(line: string): void {
     if (!this.silent) process.stderr.write(`${line}\n`);

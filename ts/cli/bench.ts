@@ -1,0 +1,84 @@
+// nextscale bench: ops against their floors, call overhead, whole jobs.
+import { Argument, Command } from 'commander';
+import type { Engine, Tensor } from '../engine/index.js';
+import { createEngine } from '../engine/index.js';
+import { benchCalls } from './bench-calls.js';
+import { type OpCase, opCases } from './bench-cases.js';
+import { benchJob } from './bench-jobs.js';
+import { environment, type TimeOptions, timeRounds } from './bench-time.js';
+import { type CommonOptions, Context, common } from './context.js';
+import { type ModelOptions, modelOptions } from './models.js';
+import { integer, number } from './options.js';
+import { ArgumentError } from '../core/errors.js';
+
+export interface BenchOptions extends CommonOptions, ModelOptions {
+  filter?: string;
+  rounds: number;
+  minMs: number;
+}
+
+const WHAT = ['ops', 'calls', 'generate', 'decode', 'encode'] as const;
+const FRAME = 8;
+
+/** Runs a case n times, with a bounded number of results alive, and waits for the last. */
+function rounds(engine: Engine, run: (i: number) => Tensor | undefined): (n: number) => Promise<void> {
+  let at = 0;
+  return async (n) => {
+    for (let i = 0; i < n; i++) {
+      run(at++)?.dispose();
+      if (i % FRAME === FRAME - 1) await engine.throttle();
+    }
+    await engine.flush();
+  };
+}
+
+async function benchCase(engine: Engine, c: OpCase, time: TimeOptions) {
+  await using scope = engine.openScope();
+  const run = scope.run(() => c.setup(engine));
+  return await timeRounds(rounds(engine, run), time);
+}
+
+export function pattern(filter: string | undefined): RegExp {
+  try {
+    return new RegExp(filter ?? '', 'i');
+  } catch (e) {
+    throw new ArgumentError(`--filter: got '${filter}', accepted: a regular expression (${(e as Error).message})`);
+  }
+}
+
+async function benchOps(ctx: Context, options: BenchOptions): Promise<void> {
+  const matches = pattern(options.filter);
+  const cases = opCases().filter((c) => matches.test(c.name));
+  if (cases.length === 0) throw new ArgumentError(`--filter: '${options.filter}' matches none of: ${opCases().map((c) => c.name).join('; ')}`);
+  await using engine = await createEngine({ threads: options.threads });
+  const peak = engine.measurePeak();
+  const env = environment(engine.device, engine.threads);
+  const gflops = peak.flops / 1e9;
+  const gbs = peak.bytesPerSecond / 1e9;
+  ctx.result({ bench: 'peak', ...env, target: peak.target, gflops, gbs }, `peak, ${engine.threads} threads, ${peak.target}: ${gflops.toFixed(0)} GFLOP/s, ${gbs.toFixed(1)} GB/s`);
+  ctx.print(`${'op'.padEnd(40)} ${'median ms'.padStart(10)} ${'min'.padStart(9)} ${'max'.padStart(9)} ${'floor ms'.padStart(9)} ${'of floor'.padStart(8)}  rate`);
+  for (const c of cases) {
+    const t = await benchCase(engine, c, { rounds: options.rounds, minMs: options.minMs, signal: ctx.signal });
+    const floor = 1000 * Math.max(c.flops / peak.flops, c.bytes / peak.bytesPerSecond);
+    const rate = c.flops ? `${(c.flops / t.median / 1e6).toFixed(1)} GFLOP/s` : `${(c.bytes / t.median / 1e6).toFixed(1)} GB/s`;
+    const share = floor / t.median;
+    const row = [t.median, t.min, t.max, floor].map((v, i) => v.toFixed(3).padStart(i ? 9 : 10)).join(' ');
+    ctx.result({ bench: 'op', name: c.name, unit: 'ms', ...t, flops: c.flops, bytes: c.bytes, floor, ofFloor: share, ...env }, `${c.name.padEnd(40)} ${row} ${`${(100 * share).toFixed(0)} %`.padStart(8)}  ${rate}`);
+  }
+}
+
+export function benchCommand(signal: AbortSignal): Command {
+  const command = common(new Command('bench'))
+    .description('Measure ops against the floor of this machine (FMA rate and read bandwidth of the same run), call overhead, or whole jobs.')
+    .addArgument(new Argument('[what]', 'what to measure').choices(WHAT).default('ops'))
+    .option('--filter <regexp>', 'only cases whose name matches')
+    .option('--rounds <n>', 'rounds per case; the median is reported', integer('--rounds', 1, 1000), 5)
+    .option('--min-ms <ms>', 'shortest round', number('--min-ms', 0, 60_000), 100)
+    .addHelpText('after', '\nExamples:\n  nextscale bench --filter linear --json\n  nextscale bench generate --init d16 --threads 2');
+  return modelOptions(command).action(async (what: (typeof WHAT)[number], options: BenchOptions) => {
+    const ctx = new Context(options, signal);
+    if (what === 'ops') await benchOps(ctx, options);
+    else if (what === 'calls') await benchCalls(ctx, options);
+    else await benchJob(ctx, what, options);
+  });
+}

@@ -1,0 +1,60 @@
+// PNG files, written whole or not at all.
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { basename, dirname, extname, join } from 'node:path';
+import sharp from 'sharp';
+import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { ArgumentError } from '../core/errors.js';
+import type { Picture } from './grid.js';
+
+/** Writes an RGB picture as PNG and returns the path. */
+export async function writePng(path: string, picture: Picture): Promise<string> {
+  const raw = { width: picture.width, height: picture.height, channels: 3 as const };
+  const png = await sharp(Buffer.from(picture.data.buffer, picture.data.byteOffset, picture.data.byteLength), { raw }).png().toBuffer();
+  await writeFileAtomic(path, png);
+  return path;
+}
+
+/** Makes a folder; a path that is a file is an argument error. */
+export async function ensureFolder(option: string, path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (e) {
+    throw new ArgumentError(`${option}: cannot make the folder '${path}' (${(e as NodeJS.ErrnoException).code}), accepted: a folder that exists or can be made`);
+  }
+}
+
+/** Where results go: FILE.png names the main picture and its folder the rest, anything else is a folder. */
+export async function outputPaths(out: string, main: string): Promise<{ file: string; folder: string; stem: string }> {
+  const isFile = extname(out).toLowerCase() === '.png';
+  const folder = isFile ? dirname(out) : out;
+  await ensureFolder('--out', folder);
+  const file = isFile ? out : join(out, `${main}.png`);
+  return { file, folder, stem: join(folder, basename(file, extname(file))) };
+}
+
+const IMAGE = /\.(png|jpe?g|webp|avif|gif|tiff?|bmp|svg|heic|jxl|ppm)$/i;
+
+/** Files as they are, folders as the image files in them, in the order of their names. */
+export async function imageFiles(paths: readonly string[]): Promise<string[]> {
+  const out: string[] = [];
+  for (const path of paths) {
+    const s = await stat(path).catch((e: NodeJS.ErrnoException) => {
+      throw new ArgumentError(`IMAGES: cannot read '${path}' (${e.code}), accepted: image files or folders of them`);
+    });
+    if (!s.isDirectory()) out.push(path);
+    else out.push(...(await readdir(path)).filter((f) => IMAGE.test(f)).sort().map((f) => join(path, f)));
+  }
+  if (out.length === 0) throw new ArgumentError(`IMAGES: no image in ${paths.map((p) => `'${p}'`).join(', ') || 'an empty list'}, accepted: image files or folders of them`);
+  return out;
+}
+
+/** Names of output files for input files: the base name, numbered where two are the same. */
+export function uniqueNames(files: readonly string[]): string[] {
+  const seen = new Map<string, number>();
+  return files.map((file) => {
+    const name = basename(file, extname(file));
+    const n = seen.get(name) ?? 0;
+    seen.set(name, n + 1);
+    return n === 0 ? name : `${name}-${n + 1}`;
+  });
+}
