@@ -4,6 +4,9 @@ const enumName = (a) => pascal(a.name.replace(/([A-Z])/g, '_$1').toLowerCase());
 const keyword = new Set(['float', 'double', 'int', 'auto', 'register', 'default', 'switch']);
 const safe = (v) => (keyword.has(v) ? `${v}_` : v);
 
+const kinds = { f32: 'f', i32: 'i', bool: 'b', dtype: 't', dims: 'd' };
+const kind = (a) => kinds[a.type] ?? String.fromCharCode(64 + a.values.length);
+
 function attrField(a) {
   if (a.type === 'f32') return `  float ${a.name};`;
   if (a.type === 'dims') return `  Dims ${a.name};`;
@@ -49,6 +52,7 @@ struct Info {
   int32_t inputs, outputs, params;  // params in 32-bit words
   uint32_t mutated;                 // bit i: input i is written in place
   uint32_t optional;                // bit i: input i may be absent
+  const char* kinds;                // one letter per attribute: f i b(ool) t (dtype) d(ims), or an enum: 'A' + its size - 1
 };
 
 constexpr Info kInfo[kOpCount] = {
@@ -56,7 +60,7 @@ ${ids
   .map(([op]) => {
     const bits = (f) => op.in.reduce((m, t, i) => m | (f(t) ? 1 << i : 0), 0);
     const words = op.attrs.reduce((n, a) => n + (a.type === 'dims' ? 7 : 1), 0);
-    return `    {"${op.name}", ${op.in.length}, ${op.out.length}, ${words}, ${bits((t) => t.mut)}u, ${bits((t) => t.optional)}u},`;
+    return `    {"${op.name}", ${op.in.length}, ${op.out.length}, ${words}, ${bits((t) => t.mut)}u, ${bits((t) => t.optional)}u, "${op.attrs.map(kind).join('')}"},`;
   })
   .join('\n')}
 };

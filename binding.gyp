@@ -1,0 +1,23 @@
+{
+  "targets": [
+    {
+      "target_name": "nextscale",
+      "type": "none",
+      "actions": [
+        {
+          "action_name": "cmake",
+          "message": "Building with CMake",
+          "inputs": ["<(module_root_dir)/CMakeLists.txt"],
+          "outputs": ["<(module_root_dir)/build/always"],
+          "action": [
+            "cmake",
+            "-DSOURCE=<(module_root_dir)",
+            "-DOUTPUT=<(PRODUCT_DIR)",
+            "-P",
+            "<(module_root_dir)/scripts/gyp-build.cmake"
+          ]
+        }
+      ]
+    }
+  ]
+}

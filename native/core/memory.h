@@ -1,0 +1,54 @@
+// Size-bucketed pool over a backend's alloc/release. Worker thread only; the counters may be read from anywhere.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <unordered_map>
+#include <vector>
+
+#include "native/abi/backend.h"
+#include "native/abi/status.h"
+
+namespace ns::core {
+
+struct Block {
+  void* data = nullptr;
+  size_t bytes = 0;  // of the bucket
+};
+
+class Memory {
+ public:
+  struct Counters {
+    std::atomic<uint64_t> pool{0};  // taken from the backend: live and cached
+    std::atomic<uint64_t> live{0};  // held by slots
+    std::atomic<uint64_t> peak{0};  // highest pool
+    std::atomic<uint64_t> mapped{0};
+  };
+
+  Memory(const NsBackend& backend, void* self, size_t cacheLimit) : backend_(backend), self_(self), cacheLimit_(cacheLimit) {}
+  ~Memory() { trim(); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  // Takes a cached block, else asks the backend; short of memory it drops the cache and asks once more.
+  Block take(size_t bytes, Status& status);
+  void give(Block block);
+  void trim();
+  Counters& counters() { return counters_; }
+  static size_t bucket(size_t bytes);
+
+ private:
+  using Cache = std::list<Block>;  // oldest first
+  void drop(Cache::iterator it);
+
+  const NsBackend& backend_;
+  void* self_;
+  size_t cacheLimit_;
+  size_t cached_ = 0;
+  Cache cache_;
+  std::unordered_map<size_t, std::vector<Cache::iterator>> free_;
+  Counters counters_;
+};
+
+}  // namespace ns::core
