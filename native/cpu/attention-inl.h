@@ -1,0 +1,259 @@
+// Tile kernels of attention: packing of key and value blocks, scores, online softmax, weighted sum of values. Included once per target.
+// A block is 64 keys counted from key 0; a tile is 6 query rows. Every sum runs over keys or channels in order with one accumulator per
+// output, and a masked key adds an exact zero, so a row depends on its own query and its visible keys alone.
+#if defined(NS_CPU_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef NS_CPU_ATTENTION_INL_H_
+#undef NS_CPU_ATTENTION_INL_H_
+#else
+#define NS_CPU_ATTENTION_INL_H_
+#endif
+
+#include <algorithm>
+#include <limits>
+
+#include "hwy/highway.h"
+#include "native/cpu/attention.h"
+#include "native/cpu/simd_loop-inl.h"
+#include "native/cpu/simd_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ns::cpu {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using AttF = hn::ScalableTag<float>;
+using AttV = hn::Vec<AttF>;
+
+HWY_INLINE int64_t AttLanes() { return static_cast<int64_t>(hn::Lanes(AttF())); }
+HWY_INLINE int64_t AttRoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+// 2^x for x <= 0; 2^0 is exactly 1, below 2^-126 zero, NaN stays NaN.
+HWY_INLINE AttV AttExp2(AttV x) {
+  const AttF d;
+  const hn::RebindToSigned<AttF> di;
+  const AttV n = hn::Round(x);
+  const AttV r = hn::Sub(x, n);
+  AttV p = hn::Set(d, 1.535336181e-04f);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.339887445e-03f));
+  p = hn::MulAdd(p, r, hn::Set(d, 9.618437358e-03f));
+  p = hn::MulAdd(p, r, hn::Set(d, 5.550332471e-02f));
+  p = hn::MulAdd(p, r, hn::Set(d, 2.402264791e-01f));
+  p = hn::MulAdd(p, r, hn::Set(d, 6.931472029e-01f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  const AttV s = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127))));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), hn::Mul(p, s));
+}
+
+// max(|x|, eps) as F.normalize takes it.
+HWY_INLINE float AttNorm(const float* x, int64_t c) {
+  const AttF d;
+  const int64_t N = AttLanes();
+  AttV sum = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + N <= c; i += N) {
+    const AttV v = hn::LoadU(d, x + i);
+    sum = hn::MulAdd(v, v, sum);
+  }
+  if (i < c) {
+    const AttV v = LoadPart(d, x + i, static_cast<size_t>(c - i), 0.0f);
+    sum = hn::MulAdd(v, v, sum);
+  }
+  const AttV norm = hn::Sqrt(hn::SumOfLanes(d, sum));
+  return std::max(hn::GetLane(norm), 1e-12f);
+}
+
+HWY_INLINE void AttNormalize(const float* x, float* y, int64_t c) {
+  const AttF d;
+  const AttV norm = hn::Set(d, AttNorm(x, c));
+  Map(d, x, y, c, [&](AttV v) { return hn::Div(v, norm); });
+}
+
+// One cached row as f32; y has room for whole vectors, x only for c values.
+HWY_INLINE void AttLoadRow(DType type, const void* x, float* y, int64_t c) {
+  const AttF d;
+  const int64_t N = AttLanes();
+  const uint16_t* p = static_cast<const uint16_t*>(x);
+  HWY_ALIGN uint16_t tail[hn::MaxLanes(AttF())] = {};
+  for (int64_t i = 0; i < c; i += N) {
+    const uint16_t* from = p + i;
+    if (i + N > c) {
+      std::memcpy(tail, from, static_cast<size_t>(c - i) * 2);
+      from = tail;
+    }
+    hn::StoreU(type == DType::f16 ? LoadF16(d, from) : LoadBF16(d, from), d, y + i);
+  }
+}
+
+// The inverse, rounding to nearest even; x has whole vectors.
+HWY_INLINE void AttStoreRow(DType type, const float* x, void* y, int64_t c) {
+  const AttF d;
+  const int64_t N = AttLanes();
+  if (type == DType::f32) {
+    std::memcpy(y, x, static_cast<size_t>(c) * 4);
+    return;
+  }
+  uint16_t* p = static_cast<uint16_t*>(y);
+  HWY_ALIGN uint16_t part[hn::MaxLanes(AttF())];
+  for (int64_t i = 0; i < c; i += N) {
+    const AttV v = hn::LoadU(d, x + i);
+    type == DType::f16 ? StoreF16(d, v, part) : StoreBF16(d, v, part);
+    std::memcpy(p + i, part, static_cast<size_t>(std::min(N, c - i)) * 2);
+  }
+}
+
+// Four rows of c values to columns: to[i * step + (0..3)].
+HWY_INLINE void AttTranspose4(const float* const* rows, int64_t c, float* to, int64_t step) {
+  int64_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::CappedTag<float, 4> d4;
+  const hn::Repartition<double, decltype(d4)> d2;
+  for (; i + 4 <= c; i += 4) {
+    const auto a = hn::LoadU(d4, rows[0] + i), b = hn::LoadU(d4, rows[1] + i);
+    const auto e = hn::LoadU(d4, rows[2] + i), f = hn::LoadU(d4, rows[3] + i);
+    const auto ab0 = hn::BitCast(d2, hn::InterleaveLower(d4, a, b)), ab1 = hn::BitCast(d2, hn::InterleaveUpper(d4, a, b));
+    const auto ef0 = hn::BitCast(d2, hn::InterleaveLower(d4, e, f)), ef1 = hn::BitCast(d2, hn::InterleaveUpper(d4, e, f));
+    hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, ab0, ef0)), d4, to + i * step);
+    hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, ab0, ef0)), d4, to + (i + 1) * step);
+    hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, ab1, ef1)), d4, to + (i + 2) * step);
+    hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, ab1, ef1)), d4, to + (i + 3) * step);
+  }
+#endif
+  for (; i < c; i++) {
+    for (int r = 0; r < 4; r++) to[i * step + r] = rows[r][i];
+  }
+}
+
+// Rows to panels [keys / 2N][c][2N]; missing keys up to a multiple of 2N become zero.
+HWY_INLINE void AttPackKeys(const float* const* rows, int64_t keys, int64_t c, const float* zeros, float* to) {
+  const int64_t P = 2 * AttLanes();
+  const int64_t padded = AttRoundUp(keys, P);
+  if (P < 4) {
+    for (int64_t j = 0; j < padded; j++) {
+      float* panel = to + j / P * c * P + j % P;
+      for (int64_t i = 0; i < c; i++) panel[i * P] = j < keys ? rows[j][i] : 0.0f;
+    }
+    return;
+  }
+  for (int64_t j = 0; j < padded; j += 4) {
+    const float* four[4];
+    for (int64_t r = 0; r < 4; r++) four[r] = j + r < keys ? rows[j + r] : zeros;
+    AttTranspose4(four, c, to + j / P * c * P + j % P, P);
+  }
+}
+
+// Rows to panels [ceil(c / 2N)][64][2N], columns beyond c zero.
+HWY_INLINE void AttPackValues(const float* row, int64_t j, int64_t c, float* to) {
+  const AttF d;
+  const int64_t N = AttLanes(), P = 2 * N;
+  to += j * P;
+  int64_t i = 0;
+  for (; i + P <= c; i += P, to += kAttKeys * P) {
+    hn::StoreU(hn::LoadU(d, row + i), d, to);
+    hn::StoreU(hn::LoadU(d, row + i + N), d, to + N);
+  }
+  if (i < c) {
+    for (int64_t k = 0; k < P; k++) to[k] = i + k < c ? row[i + k] : 0.0f;
+  }
+}
+
+#define NS_ATT_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
+
+// s[r][j] = sum_i q[i][r] * k[i][j] for 6 rows and `keys` columns rounded up to 2N.
+HWY_INLINE void AttScores(const float* HWY_RESTRICT q, const float* HWY_RESTRICT k, int64_t c, int64_t keys, float* HWY_RESTRICT s) {
+  const AttF d;
+  const int64_t N = AttLanes(), P = 2 * N;
+  for (int64_t j = 0; j < keys; j += P, k += c * P) {
+#define NS_X(r) AttV a##r = hn::Zero(d), b##r = hn::Zero(d);
+    NS_ATT_ROWS(NS_X)
+#undef NS_X
+    const float* qp = q;
+    const float* kp = k;
+    for (int64_t i = 0; i < c; i++, qp += kAttRows, kp += P) {
+      const AttV k0 = hn::LoadU(d, kp), k1 = hn::LoadU(d, kp + N);
+#define NS_X(r)                       \
+  {                                   \
+    const AttV x = hn::Set(d, qp[r]); \
+    a##r = hn::MulAdd(x, k0, a##r);   \
+    b##r = hn::MulAdd(x, k1, b##r);   \
+  }
+      NS_ATT_ROWS(NS_X)
+#undef NS_X
+    }
+#define NS_X(r)                              \
+  hn::StoreU(a##r, d, s + r * kAttKeys + j); \
+  hn::StoreU(b##r, d, s + r * kAttKeys + j + N);
+    NS_ATT_ROWS(NS_X)
+#undef NS_X
+  }
+}
+
+// One row: scores (in units of log 2) to weights under the running maximum; returns the factor for what was summed before.
+// Columns from `limit` on get weight zero.
+HWY_INLINE float AttSoftmaxRow(float* HWY_RESTRICT s, int64_t keys, int64_t limit, float* HWY_RESTRICT max, float* HWY_RESTRICT sum) {
+  const AttF d;
+  const int64_t N = AttLanes();
+  const AttV least = hn::Set(d, -std::numeric_limits<float>::infinity());
+  AttV m = least;
+  int64_t j = 0;
+  for (; j + N <= limit; j += N) m = hn::Max(m, hn::LoadU(d, s + j));
+  if (j < keys) {
+    const AttV lim = hn::Set(d, static_cast<float>(limit));
+    for (; j < keys; j += N) {
+      const AttV v = hn::IfThenElse(hn::Lt(hn::Iota(d, static_cast<float>(j)), lim), hn::LoadU(d, s + j), least);
+      hn::StoreU(v, d, s + j);
+      m = hn::Max(m, v);
+    }
+  }
+  const float before = *max;
+  const float after = std::max(before, hn::GetLane(hn::MaxOfLanes(d, m)));
+  *max = after;
+  const AttV top = hn::Set(d, after);
+  const float alpha = before == after ? 1.0f : hn::GetLane(AttExp2(hn::Set(d, before - after)));
+  AttV total = hn::Mul(hn::LoadU(d, sum), hn::Set(d, alpha));
+  for (j = 0; j < keys; j += N) {
+    const AttV p = AttExp2(hn::Sub(hn::LoadU(d, s + j), top));
+    hn::StoreU(p, d, s + j);
+    total = hn::Add(total, p);
+  }
+  hn::StoreU(total, d, sum);
+  return alpha;
+}
+
+// o[r][:] = o[r][:] * alpha[r] + sum_j p[r][j] * v[j][:]
+HWY_INLINE void AttValues(const float* HWY_RESTRICT p, const float* HWY_RESTRICT v, int64_t keys, int64_t padded,
+                          const float* HWY_RESTRICT alpha, float* HWY_RESTRICT o) {
+  const AttF d;
+  const int64_t N = AttLanes(), P = 2 * N;
+  for (int64_t c = 0; c < padded; c += P, v += kAttKeys * P) {
+#define NS_X(r)                                                                \
+  AttV a##r = hn::Mul(hn::LoadU(d, o + r * padded + c), hn::Set(d, alpha[r])); \
+  AttV b##r = hn::Mul(hn::LoadU(d, o + r * padded + c + N), hn::Set(d, alpha[r]));
+    NS_ATT_ROWS(NS_X)
+#undef NS_X
+    const float* vp = v;
+    for (int64_t j = 0; j < keys; j++, vp += P) {
+      const AttV v0 = hn::LoadU(d, vp), v1 = hn::LoadU(d, vp + N);
+#define NS_X(r)                                     \
+  {                                                 \
+    const AttV x = hn::Set(d, p[r * kAttKeys + j]); \
+    a##r = hn::MulAdd(x, v0, a##r);                 \
+    b##r = hn::MulAdd(x, v1, b##r);                 \
+  }
+      NS_ATT_ROWS(NS_X)
+#undef NS_X
+    }
+#define NS_X(r)                            \
+  hn::StoreU(a##r, d, o + r * padded + c); \
+  hn::StoreU(b##r, d, o + r * padded + c + N);
+    NS_ATT_ROWS(NS_X)
+#undef NS_X
+  }
+}
+
+#undef NS_ATT_ROWS
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ns::cpu
+HWY_AFTER_NAMESPACE();
+
+#endif  // NS_CPU_ATTENTION_INL_H_

@@ -1,0 +1,30 @@
+// What the tile kernels of attention and its driver share.
+#pragma once
+#include <cstdint>
+
+#include "native/abi/dtype.h"
+
+namespace ns::cpu {
+
+constexpr int64_t kAttKeys = 64;  // keys per block
+constexpr int64_t kAttRows = 6;   // query rows per register tile
+
+// One (batch, head): where its rows lie and what is done to them.
+struct AttHead {
+  const float* qkv;  // q of row 0; k and v of a row lie kAt and vAt floats behind its q
+  int64_t stride;    // floats from row to row
+  int64_t kAt, vAt;
+  char* kCache;  // [Lmax][width] of this head, or null
+  char* vCache;
+  DType cacheType;
+  int64_t pos;  // keys in the cache
+  int64_t width;
+  const int32_t* visible;  // null: all
+  int64_t keys;            // pos + l
+  bool normalize;
+  float factor;  // on q, log2(e) included
+  float* y;      // row 0 of the output
+  int64_t yStride;
+};
+
+}  // namespace ns::cpu
