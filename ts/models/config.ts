@@ -1,0 +1,13 @@
+import type { ZodType, ZodTypeDef } from 'zod';
+import { ArgumentError } from '../core/errors.js';
+
+/** Parses a configuration; the error lists every offending field with what was given. */
+export function parseConfig<T>(what: string, schema: ZodType<T, ZodTypeDef, unknown>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const at = (path: readonly (string | number)[]) => path.reduce<unknown>((v, key) => (v as Record<string | number, unknown> | undefined)?.[key], value);
+  const lines = result.error.issues.map(
+    (issue) => `${issue.path.join('.') || 'value'}: ${issue.message}${issue.path.length ? `, given ${JSON.stringify(at(issue.path))}` : ''}`,
+  );
+  throw new ArgumentError(`${what}: ${lines.join('; ')}`);
+}

@@ -1,0 +1,89 @@
+import type { Tensor } from '../../engine/index.js';
+import type { Ops } from '../../gen/ops.js';
+import { type Conv2d, GroupNorm, Module } from '../../nn/index.js';
+import { replace, type Tap } from '../tap.js';
+import { AttnBlock, conv3x3, ResnetBlock, type WinogradTile } from './blocks.js';
+import type { VqvaeConfig } from './config.js';
+
+interface Step {
+  readonly name: string;
+  readonly run: (ops: Ops<Tensor>, x: Tensor) => Tensor;
+}
+
+/** Shared by encoder and decoder: a straight line of named modules. */
+export abstract class ConvStack extends Module {
+  private readonly steps: Step[] = [];
+
+  protected step<M extends Module & { forward(ops: Ops<Tensor>, x: Tensor): Tensor }>(module: M): M {
+    this.add(module);
+    this.steps.push({ name: module.name, run: (ops, x) => module.forward(ops, x) });
+    return module;
+  }
+
+  /** Runs all steps; x stays the caller's. */
+  protected runSteps(ops: Ops<Tensor>, x: Tensor, tap?: Tap): Tensor {
+    let h = x;
+    for (const { name, run } of this.steps) {
+      const y = run(ops, h);
+      if (h !== x) h.dispose();
+      h = y;
+      tap?.(name, h);
+    }
+    return h;
+  }
+
+  /** The three blocks at the lowest resolution. */
+  protected middle(prefix: string, channels: number, tile: WinogradTile): void {
+    this.step(new ResnetBlock(`${prefix}.mid.block_1`, channels, channels, tile));
+    this.step(new AttnBlock(`${prefix}.mid.attn_1`, channels));
+    this.step(new ResnetBlock(`${prefix}.mid.block_2`, channels, channels, tile));
+  }
+}
+
+/** At the lowest resolution the larger transform saves no time and costs memory. */
+export const lowestTile = (tile: WinogradTile): WinogradTile => (tile === 4 ? 2 : tile);
+
+/** Image [B, H, W, 3] in [-1, 1] to features [B, H / 16, W / 16, z] (16 = 2 ^ (levels - 1)). */
+export class Encoder extends ConvStack {
+  private readonly normOut: GroupNorm;
+  private readonly convOut: Conv2d;
+
+  constructor(config: VqvaeConfig, tile: WinogradTile) {
+    super('encoder');
+    const { ch, chMult, numResBlocks } = config;
+    const last = chMult.length - 1;
+    this.step(conv3x3('encoder.conv_in', 3, ch, tile));
+    let width = ch;
+    for (const [level, mult] of chMult.entries()) {
+      const levelTile = level === last ? lowestTile(tile) : tile;
+      for (let i = 0; i < numResBlocks; i++) {
+        this.step(new ResnetBlock(`encoder.down.${level}.block.${i}`, width, ch * mult, levelTile));
+        width = ch * mult;
+        if (level === last) this.step(new AttnBlock(`encoder.down.${level}.attn.${i}`, width));
+      }
+      if (level !== last) this.step(new Downsample(`encoder.down.${level}.downsample`, width));
+    }
+    this.middle('encoder', width, lowestTile(tile));
+    this.normOut = this.add(new GroupNorm('encoder.norm_out', width));
+    this.convOut = this.add(conv3x3('encoder.conv_out', width, config.zChannels, lowestTile(tile)));
+  }
+
+  forward(ops: Ops<Tensor>, x: Tensor, tap?: Tap): Tensor {
+    let h = this.runSteps(ops, x, tap);
+    h = replace(h, this.normOut.forward(ops, h, true));
+    return replace(h, this.convOut.forward(ops, h));
+  }
+}
+
+class Downsample extends Module {
+  private readonly conv: Conv2d;
+
+  constructor(name: string, channels: number) {
+    super(name);
+    this.conv = this.add(conv3x3(`${name}.conv`, channels, channels, 0, { stride: 2 }));
+  }
+
+  forward(ops: Ops<Tensor>, x: Tensor): Tensor {
+    return this.conv.forward(ops, x);
+  }
+}

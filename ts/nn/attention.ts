@@ -1,0 +1,90 @@
+import type { Tensor } from '../engine/index.js';
+import type { Ops } from '../gen/ops.js';
+import { type Init, zeros } from './init.js';
+import { Linear, type LinearEpilogue } from './linear.js';
+import { Module } from './module.js';
+import type { WeightReader } from './source.js';
+
+/** Keys and values of one block, [B, H, capacity, c] each. */
+export interface KvCache {
+  readonly k: Tensor;
+  readonly v: Tensor;
+}
+
+export interface AttentionCall {
+  /** Number of keys each query sees, [l] i32; absent: all. */
+  readonly visible?: Tensor;
+  readonly cache?: KvCache;
+  /** Rows of the cache that are filled. */
+  readonly pos?: number;
+  /** Write the new keys and values to the cache. */
+  readonly append?: boolean;
+  readonly epilogue?: LinearEpilogue;
+}
+
+/** Upper bound of the learnt per-head scale, before the exponential. */
+const MAX_SCALE_MUL = Math.log(100);
+
+/** Self-attention of VAR: fused qkv with biases (q, 0, v), optionally l2-normalised q and k with a learnt scale per head. */
+export class SelfAttention extends Module {
+  private readonly qkv: Linear;
+  private readonly proj: Linear;
+  private readonly names: { q: string; k: string; v: string; scaleMul: string | null };
+  private readonly headWidth: number;
+  private bias!: Tensor;
+  private scaleMul: Tensor | undefined;
+
+  constructor(
+    name: string,
+    private readonly width: number,
+    private readonly heads: number,
+    private readonly l2Norm: boolean,
+    init: { qkv: Init; proj: Init },
+  ) {
+    super(name);
+    this.headWidth = width / heads;
+    this.names = {
+      scaleMul: l2Norm ? this.param('scale_mul_1H11', [1, heads, 1, 1], { kind: 'constant', value: Math.log(4) }) : null,
+      q: this.param('q_bias', [width], zeros),
+      v: this.param('v_bias', [width], zeros),
+      k: this.param('zero_k_bias', [width], zeros, { optional: true }),
+    };
+    this.qkv = this.add(new Linear(`${name}.mat_qkv`, width, 3 * width, { bias: false, init: init.qkv }));
+    this.proj = this.add(new Linear(`${name}.proj`, width, width, { init: init.proj, biasInit: zeros }));
+  }
+
+  /** x [B, l, C] gives [B, l, C]. */
+  forward(ops: Ops<Tensor>, x: Tensor, call: AttentionCall): Tensor {
+    const qkv = this.qkv.forward(ops, x, {}, this.bias);
+    const y = ops.attention(qkv, {
+      heads: this.heads,
+      width: this.headWidth,
+      scale: this.l2Norm ? 1 : 0.25 / Math.sqrt(this.headWidth),
+      maxScaleMul: MAX_SCALE_MUL,
+      scaleMul: this.scaleMul,
+      visible: call.visible,
+      kCache: call.cache?.k,
+      vCache: call.cache?.v,
+      pos: call.pos ?? 0,
+      append: call.append ?? false,
+    });
+    qkv.dispose();
+    const out = this.proj.forward(ops, y, call.epilogue);
+    y.dispose();
+    return out;
+  }
+
+  protected override async prepare(weights: WeightReader): Promise<void> {
+    const { engine } = weights;
+    const { ops } = engine;
+    const { q, k, v, scaleMul } = this.names;
+    const parts = [await weights.takeF32(q), weights.has(k) ? await weights.takeF32(k) : ops.fill({ shape: [this.width] }), await weights.takeF32(v)] as const;
+    this.bias = this.hold(engine.scope(() => ops.concat(ops.concat(parts[0], parts[1], { axis: 0 }), parts[2], { axis: 0 })));
+    for (const part of parts) part.dispose();
+    if (scaleMul) {
+      const stored = await weights.takeF32(scaleMul);
+      this.scaleMul = this.hold(ops.reshape(stored, { shape: [this.heads] }));
+      stored.dispose();
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import type { Tensor } from '../engine/index.js';
+import type { Ops } from '../gen/ops.js';
+import { fanInUniform, type Init } from './init.js';
+import { Module } from './module.js';
+import type { WeightReader } from './source.js';
+
+export interface LinearOptions {
+  readonly bias?: boolean;
+  readonly init?: Init;
+  readonly biasInit?: Init;
+}
+
+/** What the product is fused with: y = residual + gate * act(x W^T + b). */
+export interface LinearEpilogue {
+  readonly act?: 'none' | 'gelu' | 'silu';
+  /** [B or 1, G, N]; row gateAt is used. */
+  readonly gate?: Tensor;
+  readonly gateAt?: number;
+  /** [B, l, N]. */
+  readonly residual?: Tensor;
+}
+
+/** nn.Linear on [B, l, K]; the weight is packed once, in f32, f16 or bf16. */
+export class Linear extends Module {
+  private readonly weightName: string;
+  private readonly biasName: string | null;
+  private weight!: Tensor;
+  private bias: Tensor | undefined;
+
+  constructor(
+    name: string,
+    readonly inFeatures: number,
+    readonly outFeatures: number,
+    options: LinearOptions = {},
+  ) {
+    super(name);
+    const init = options.init ?? fanInUniform(inFeatures);
+    this.weightName = this.param('weight', [outFeatures, inFeatures], init);
+    this.biasName = options.bias === false ? null : this.param('bias', [outFeatures], options.biasInit ?? init);
+  }
+
+  /** `bias` replaces the module's own. x [B, l, K] gives [B, l, N]. */
+  forward(ops: Ops<Tensor>, x: Tensor, epilogue: LinearEpilogue = {}, bias: Tensor | undefined = this.bias): Tensor {
+    return ops.linear(x, this.weight, { n: this.outFeatures, bias, ...epilogue });
+  }
+
+  protected override async prepare(weights: WeightReader): Promise<void> {
+    const source = await weights.take(this.weightName);
+    this.weight = this.hold(weights.engine.ops.linearPack(source, { dtype: weights.dtype }));
+    source.dispose();
+    if (this.biasName) this.bias = this.hold(await weights.takeF32(this.biasName));
+  }
+}

@@ -1,0 +1,38 @@
+import type { Tensor } from '../engine/index.js';
+import type { Ops } from '../gen/ops.js';
+import { ones, zeros } from './init.js';
+import { Module } from './module.js';
+import type { WeightReader } from './source.js';
+
+/** nn.GroupNorm(32, C, eps = 1e-6) on NHWC, followed by SiLU where asked. */
+export class GroupNorm extends Module {
+  private readonly gammaName: string;
+  private readonly betaName: string;
+  private gamma!: Tensor;
+  private beta!: Tensor;
+
+  constructor(
+    name: string,
+    channels: number,
+    private readonly groups = 32,
+    private readonly eps = 1e-6,
+  ) {
+    super(name);
+    this.gammaName = this.param('weight', [channels], ones);
+    this.betaName = this.param('bias', [channels], zeros);
+  }
+
+  forward(ops: Ops<Tensor>, x: Tensor, silu: boolean): Tensor {
+    return ops.groupNorm(x, this.gamma, this.beta, { groups: this.groups, eps: this.eps, silu });
+  }
+
+  protected override async prepare(weights: WeightReader): Promise<void> {
+    this.gamma = this.hold(await weights.takeF32(this.gammaName));
+    this.beta = this.hold(await weights.takeF32(this.betaName));
+  }
+}
+
+/** LayerNorm without affine, then y * (1 + mod[scaleAt]) + mod[shiftAt]; x [B, l, C], mod [B or 1, G, C]. */
+export function layerNormMod(ops: Ops<Tensor>, x: Tensor, mod: Tensor, scaleAt: number, shiftAt: number, eps: number): Tensor {
+  return ops.layerNorm(x, { mod, scaleAt, shiftAt, eps });
+}
