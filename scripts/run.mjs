@@ -18,7 +18,11 @@ const JOBS = {
   golden: { run: (args) => node(['--import', 'tsx', join(root, 'test', 'golden', 'run.ts'), ...args]) },
   bench: { run: (args) => node(['--import', 'tsx', join(root, 'bench', 'run.ts'), ...args]) },
   // The driver reports stale generated files as a failure instead of repairing them.
-  test: { regenerate: false, run: (args) => node([join(root, 'scripts', 'testing', 'driver.mjs'), ...args]) },
+  test: {
+    regenerate: false,
+    onFailedSetUp: () => process.stdout.write('0 passed, 1 failed\n'),
+    run: (args) => node([join(root, 'scripts', 'testing', 'driver.mjs'), ...args]),
+  },
 };
 
 function checkNode() {
@@ -48,7 +52,12 @@ await runMain(async () => {
   if (!chosen) throw new SetupError(`unknown job '${name}': one of ${Object.keys(JOBS).join(', ')}`);
   checkNode();
   if (!existsSync(join(root, 'package-lock.json'))) throw new SetupError(`${root} is no nextscale checkout: package-lock.json is missing`);
-  await withLock(join(root, '.cache', 'setup.lock'), () => setUp({ regenerate: chosen.regenerate ?? true }));
+  try {
+    await withLock(join(root, '.cache', 'setup.lock'), () => setUp({ regenerate: chosen.regenerate ?? true }));
+  } catch (error) {
+    if (error instanceof SetupError) chosen.onFailedSetUp?.();
+    throw error;
+  }
   if (name === 'build') say('everything is up to date');
   return chosen.run(args);
 });

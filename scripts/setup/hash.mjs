@@ -2,7 +2,10 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** Content hash of files and folders (names and bytes), plus any further facts the result depends on. */
+/**
+ * Content hash of files and folders (names and bytes), plus any further facts the result depends on.
+ * @param {string} base @param {string[]} names @param {{ facts?: string[], skip?: (name: string) => boolean }} [options]
+ */
 export function hashOf(base, names, { facts = [], skip = () => false } = {}) {
   const hash = createHash('sha256');
   for (const name of names) addPath(hash, base, name, skip);

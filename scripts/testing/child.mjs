@@ -20,7 +20,12 @@ function killGroup(child) {
   } catch {}
 }
 
-/** Runs a program with its output kept. Never rejects: a program that cannot start or runs too long is a result too. */
+/**
+ * Runs a program with its output kept. Never rejects: a program that cannot start or runs too long is a result too.
+ * @param {string} command @param {string[]} args
+ * @param {{ cwd?: string, env?: Record<string, string>, timeoutS?: number }} [options]
+ * @returns {Promise<{ code: number, problem: string | null, stdout: string, output: string, seconds: number }>}
+ */
 export function runChild(command, args, { cwd, env, timeoutS = 120 } = {}) {
   return new Promise((resolve) => {
     const since = Date.now();

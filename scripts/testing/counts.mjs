@@ -1,6 +1,6 @@
 // Reads what a test program says about itself. A program that says nothing, or ends badly after saying it, has failed.
 
-/** The sums that a uvu file prints after its last suite. `run` is what runChild gives. */
+/** The sums that a uvu file prints after its last suite. `run` is what runChild gives. @returns {Counts} */
 export function readUvu(run) {
   const sums = [...plain(run.stdout).matchAll(/^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)\n {2}Duration: /gm)].at(-1);
   if (!sums) return failed(run.problem ?? `no test results (exit code ${run.code}): crashed, ended early, or never calls run()`);
@@ -18,7 +18,9 @@ export function readLastLine(run) {
   return settle(run, { passed, failed: failures, skipped });
 }
 
-/** A check that is one test: passed when the program ends with 0. */
+/** @typedef {{ passed: number, failed: number, skipped: number, problem?: string }} Counts */
+
+/** A check that is one test: passed when the program ends with 0. @returns {Counts} */
 export function readExitCode(run) {
   return run.code === 0 && !run.problem ? { passed: 1, failed: 0, skipped: 0 } : failed(run.problem ?? `exit code ${run.code}`);
 }

@@ -2,6 +2,7 @@ const SHOWN_LINES = 150;
 
 /** Prints one line per suite as it ends, remembers what failed and what was skipped, and adds everything up. */
 export class Tally {
+  /** @param {(text: string) => unknown} [write] */
   constructor(write = (text) => process.stdout.write(text)) {
     this.write = write;
     this.sums = { passed: 0, failed: 0, skipped: 0 };
