@@ -5,6 +5,7 @@
 #include <napi.h>
 
 #include "native/napi/host.h"
+#include "native/napi/peak.h"
 
 namespace ns::node {
 
@@ -227,6 +228,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("stats", Napi::Function::New(env, stats));
   exports.Set("close", Napi::Function::New(env, close));
   exports.Set("info", Napi::Function::New(env, about));
+  exports.Set("peak", Napi::Function::New(env, peak));
   return exports;
 }
 
