@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { step } from './exec.mjs';
@@ -7,14 +7,19 @@ import { binOf, versionOf } from './paths.mjs';
 import { SetupError, say, seconds } from './say.mjs';
 import { ensureToolchain } from './system.mjs';
 
-const STAMP = '.nextscale-hash';
 const jobs = String(process.env.NEXTSCALE_JOBS ?? availableParallelism());
 
-export function addonPath(root, folder = 'build') {
-  return join(root, folder, 'Release', 'nextscale.node');
+/** A build folder holds the addon and, once asked for, the native tests, made of the same objects; each has its stamp. */
+const VARIANTS = {
+  release: { folder: 'build', sanitize: false, label: '' },
+  sanitized: { folder: 'build-asan', sanitize: true, label: ' with sanitizers' },
+};
+
+export function addonPath(root, variant = 'release') {
+  return join(root, VARIANTS[variant].folder, 'Release', 'nextscale.node');
 }
 
-function addonHash(root, sanitize) {
+function hashes(root, { sanitize }) {
   const facts = [
     root,
     process.platform,
@@ -24,62 +29,57 @@ function addonHash(root, sanitize) {
     `sanitize=${sanitize}`,
     process.env.CXX ?? '',
   ];
-  return hashOf(root, ['CMakeLists.txt', 'native', 'cuda'], { facts, skip: (name) => name === 'native/test' });
-}
-
-export function isAddonFresh(root, { folder = 'build', sanitize = false } = {}) {
-  return existsSync(addonPath(root, folder)) && readStamp(join(root, folder, STAMP)) === addonHash(root, sanitize);
+  return {
+    addon: hashOf(root, ['CMakeLists.txt', 'native', 'cuda'], { facts, skip: (name) => name === 'native/test' }),
+    tests: hashOf(root, ['CMakeLists.txt', 'native', 'cuda'], { facts }),
+  };
 }
 
 /** Builds the addon with cmake-js when native/ or CMakeLists.txt differ from what the build folder was made of. */
-export async function ensureAddon(root, { folder = 'build', sanitize = false, mayInstall = true } = {}) {
-  if (isAddonFresh(root, { folder, sanitize })) return addonPath(root, folder);
-  await ensureToolchain({ mayInstall });
-  const hash = addonHash(root, sanitize);
-  const since = Date.now();
-  say(`building the native engine${sanitize ? ' with sanitizers' : ''} in ${folder}/ (cmake-js, ${jobs} jobs)`);
-  const options = ['--log-level', 'error', '--out', join(root, folder), '--directory', root, '--parallel', jobs];
-  if (sanitize) options.push('--CDNEXTSCALE_SANITIZE=ON');
-  await cmakeStep(root, folder, async () => {
-    for (const command of ['configure', 'build']) {
-      await step(process.execPath, [binOf('cmake-js'), command, ...options], { what: `the native build (${command})`, cwd: root });
-    }
+export async function ensureAddon(root, { variant = 'release', mayInstall = true } = {}) {
+  const addon = addonPath(root, variant);
+  await ensureBuilt(root, { ...VARIANTS[variant], what: 'addon', isThere: () => existsSync(addon), mayInstall });
+  if (!existsSync(addon)) throw new SetupError(`the native build ended without ${addon}`);
+  return addon;
+}
+
+/** Builds the native tests and returns the paths of the test programs. */
+export async function ensureNativeTests(root, { variant = 'release' } = {}) {
+  const { folder } = VARIANTS[variant];
+  const names = readdirSync(join(root, 'native', 'test')).filter((name) => /^test_.*\.cpp$/.test(name));
+  const programs = names.sort().map((name) => join(root, folder, name.slice(0, -'.cpp'.length)));
+  await ensureBuilt(root, {
+    ...VARIANTS[variant],
+    what: 'tests',
+    isThere: () => programs.every((path) => existsSync(path)),
+    mayInstall: true,
   });
-  if (!existsSync(addonPath(root, folder))) throw new SetupError(`the native build ended without ${addonPath(root, folder)}`);
-  writeStamp(join(root, folder, STAMP), hash);
-  say(`native engine built in ${seconds(since)}`);
-  return addonPath(root, folder);
+  return programs;
 }
 
-/** Builds the native tests (plain CMake, no Node) and returns the paths of the test programs. */
-export async function ensureNativeTests(root, { folder, sanitize = false }) {
-  const stamp = join(root, folder, STAMP);
-  const hash = hashOf(root, ['CMakeLists.txt', 'native'], { facts: [root, `sanitize=${sanitize}`, process.env.CXX ?? ''] });
-  if (readStamp(stamp) !== hash) {
-    await ensureToolchain();
-    const since = Date.now();
-    say(`building the native tests${sanitize ? ' with sanitizers' : ''} in ${folder}/`);
-    const options = ['-DNEXTSCALE_TESTS=ON', `-DNEXTSCALE_SANITIZE=${sanitize ? 'ON' : 'OFF'}`];
-    await cmakeStep(root, folder, async () => {
-      await step('cmake', ['-S', root, '-B', join(root, folder), ...options], { what: 'configuring the native tests' });
-      await step('cmake', ['--build', join(root, folder), '--parallel', jobs], { what: 'building the native tests' });
-    });
-    writeStamp(stamp, hash);
-    say(`native tests built in ${seconds(since)}`);
+async function ensureBuilt(root, { folder, sanitize, label, what, isThere, mayInstall }) {
+  const stamp = (name) => join(root, folder, `.nextscale-${name}`);
+  const hash = hashes(root, { sanitize });
+  if (isThere() && readStamp(stamp(what)) === hash[what]) return;
+  await ensureToolchain({ mayInstall });
+  const since = Date.now();
+  say(`building the native ${what === 'tests' ? 'tests' : 'engine'}${label} in ${folder}/ (cmake-js, ${jobs} jobs)`);
+  dropForeign(root, folder);
+  rmSync(stamp(what), { force: true });
+  const options = ['--log-level', 'error', '--out', join(root, folder), '--directory', root, '--parallel', jobs];
+  options.push(`--CDNEXTSCALE_SANITIZE=${sanitize ? 'ON' : 'OFF'}`, `--CDNEXTSCALE_TESTS=${what === 'tests' ? 'ON' : 'OFF'}`);
+  for (const command of ['configure', 'build']) {
+    await step(process.execPath, [binOf('cmake-js'), command, ...options], { what: `the native build (${command})`, cwd: root });
   }
-  const names = new Set(
-    readdirSync(join(root, 'native', 'test'))
-      .filter((name) => /^test_.*\.cpp$/.test(name))
-      .map((name) => name.slice(0, -4)),
-  );
-  return [...names].sort().map((name) => join(root, folder, name));
+  writeStamp(stamp('addon'), hash.addon);
+  if (what === 'tests') writeStamp(stamp('tests'), hash.tests);
+  say(`built in ${seconds(since)}`);
 }
 
-// A build folder that was configured at another path or with another tool chain cannot be reused: start it anew once.
-async function cmakeStep(root, folder, build) {
+// CMake refuses a build folder that was configured at another path, for example one that was copied along.
+function dropForeign(root, folder) {
   const cache = join(root, folder, 'CMakeCache.txt');
-  const home = readStamp(cache)?.match(/^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m)?.[1];
-  if (home !== undefined && home !== root) rmSync(join(root, folder), { recursive: true, force: true });
-  rmSync(join(root, folder, STAMP), { force: true });
-  await build();
+  if (!existsSync(cache)) return;
+  const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(readFileSync(cache, 'utf8'))?.[1];
+  if (home !== root) rmSync(join(root, folder), { recursive: true, force: true });
 }

@@ -49,21 +49,21 @@ async function clangFormat({ root, tally }) {
 }
 
 async function native(context) {
-  await nativeTests(context, { folder: 'build-tests', sanitize: false, label: '' });
+  await nativeTests(context, { variant: 'release', label: '' });
 }
 
 async function sanitizers(context) {
   if (context.fast) return context.tally.skip('native tests under ASan and UBSan', '--fast');
-  await nativeTests(context, { folder: 'build-tests-asan', sanitize: true, label: ' (ASan, UBSan)' });
+  await nativeTests(context, { variant: 'sanitized', label: ' (ASan, UBSan)' });
   await sanitizedSuites(context);
 }
 
-async function nativeTests({ root, tally }, { folder, sanitize, label }) {
-  const programs = await orFailure(tally, `native tests${label}`, () => ensureNativeTests(root, { folder, sanitize }));
+async function nativeTests({ root, tally }, { variant, label }) {
+  const programs = await orFailure(tally, `native tests${label}`, () => ensureNativeTests(root, { variant }));
   if (programs === null) return;
   if (programs.length === 0) tally.add(`native tests${label}`, failed('no native tests found'));
   for (const program of programs) {
-    const run = await runChild(program, [], { cwd: root, timeoutS: 300, env: sanitize ? SANITIZER_ENV : {} });
+    const run = await runChild(program, [], { cwd: root, timeoutS: 300, env: variant === 'sanitized' ? SANITIZER_ENV : {} });
     tally.add(`${program.slice(root.length + 1)}`, readLastLine(run), run);
   }
 }
@@ -73,7 +73,7 @@ async function sanitizedSuites({ root, tally }) {
   const label = 'parser suites under ASan and UBSan';
   const libraries = ['libasan.so', 'libubsan.so'].map((name) => capture('gcc', [`-print-file-name=${name}`])?.trim());
   if (!libraries.every((path) => path?.startsWith('/'))) return tally.skip(label, 'gcc has no libasan.so, libubsan.so');
-  const addon = await orFailure(tally, label, () => ensureAddon(root, { folder: 'build-asan', sanitize: true }));
+  const addon = await orFailure(tally, label, () => ensureAddon(root, { variant: 'sanitized' }));
   if (addon === null) return;
   if (suites.length === 0) return tally.add(label, failed('no parser suites found'));
   const env = { ...NODE_SANITIZER_ENV, LD_PRELOAD: libraries.join(' '), NEXTSCALE_ADDON: addon };
