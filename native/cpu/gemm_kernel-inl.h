@@ -1,0 +1,174 @@
+// Micro-kernel and packing of A, compiled once per instruction set.
+// A tile of up to kRows rows lies as [k][rows]; the kernel keeps rows x 16 (or 32, 64) sums in registers, reads one A value per row and
+// one weight line per panel and k, and leaves the sums in a small buffer. Floor: one FMA per 16 outputs and k on AVX-512, two on AVX2.
+// Reference: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008; tile sizes measured.
+#if defined(NS_CPU_GEMM_KERNEL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef NS_CPU_GEMM_KERNEL_INL_H_
+#undef NS_CPU_GEMM_KERNEL_INL_H_
+#else
+#define NS_CPU_GEMM_KERNEL_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <array>
+#include <utility>
+
+#include "native/cpu/gemm.h"
+#include "native/cpu/simd_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace ns::cpu {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DF = HWY_CAPPED(float, 16);
+using VF = hn::Vec<DF>;
+constexpr int kLanes = static_cast<int>(MaxLanes(DF()));
+constexpr int kVectors = 16 / kLanes;  // per panel
+
+// Largest row count of a tile for 1, 2 and 4 panels at once; bounded by the register file.
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+constexpr int kRows = 14;
+constexpr int kRows2 = 14;
+constexpr int kRows4 = 6;
+#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+constexpr int kRows = 6;
+constexpr int kRows2 = 3;
+constexpr int kRows4 = 1;
+#elif HWY_ARCH_X86
+constexpr int kRows = 3;
+constexpr int kRows2 = 1;
+constexpr int kRows4 = 0;
+#else
+constexpr int kRows = 6;
+constexpr int kRows2 = 3;
+constexpr int kRows4 = 1;
+#endif
+constexpr int kMaxPanels = 4;
+constexpr int64_t kPrefetchBytes = 1024;
+
+struct WeightF32 {
+  using T = float;
+  static HWY_INLINE VF Load(DF d, const T* p) { return hn::LoadU(d, p); }
+};
+struct WeightF16 {
+  using T = uint16_t;
+  static HWY_INLINE VF Load(DF d, const T* p) { return LoadF16(d, p); }
+};
+struct WeightBF16 {
+  using T = uint16_t;
+  static HWY_INLINE VF Load(DF d, const T* p) { return LoadBF16(d, p); }
+};
+
+// a [kn][Rows]; w: panel p at w + p * stride, [kn][16]; tile [Rows][Panels * 16].
+using Kernel = void (*)(const float* a, const void* w, int64_t stride, int64_t kn, float* tile);
+
+template <class W, int Panels, int Rows>
+void MicroKernel(const float* HWY_RESTRICT a, const void* weights, int64_t stride, int64_t kn, float* HWY_RESTRICT tile) {
+  using T = typename W::T;
+  constexpr int kCols = Panels * kVectors;
+  const DF d;
+  const T* HWY_RESTRICT w = static_cast<const T*>(weights);
+  VF sum[Rows][kCols];
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; r++) {
+#pragma GCC unroll 64
+    for (int v = 0; v < kCols; v++) sum[r][v] = hn::Zero(d);
+  }
+  const auto step = [&](int64_t k) HWY_ATTR {
+    VF b[kCols];
+#pragma GCC unroll 64
+    for (int v = 0; v < kCols; v++) b[v] = W::Load(d, w + (v / kVectors) * stride + k * 16 + (v % kVectors) * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; r++) {
+      const VF x = hn::Set(d, a[k * Rows + r]);
+#pragma GCC unroll 64
+      for (int v = 0; v < kCols; v++) sum[r][v] = hn::MulAdd(x, b[v], sum[r][v]);
+    }
+  };
+  int64_t i = 0;
+  for (; i + 4 <= kn; i += 4) {
+#pragma GCC unroll 4
+    for (int p = 0; p < Panels; p++) {
+#pragma GCC unroll 4
+      for (int line = 0; line < static_cast<int>(sizeof(T)); line++) {
+        __builtin_prefetch(reinterpret_cast<const char*>(w + p * stride) + kPrefetchBytes + line * 64);
+      }
+    }
+    step(0);
+    step(1);
+    step(2);
+    step(3);
+    a += 4 * Rows;
+    w += 4 * 16;
+  }
+  for (; i < kn; i++) {
+    step(0);
+    a += Rows;
+    w += 16;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; r++) {
+#pragma GCC unroll 64
+    for (int v = 0; v < kCols; v++) hn::Store(sum[r][v], d, tile + r * Panels * 16 + v * kLanes);
+  }
+}
+
+template <class W, int Panels, int... I>
+constexpr std::array<Kernel, sizeof...(I)> KernelRow(std::integer_sequence<int, I...>) {
+  return {{MicroKernel<W, Panels, I + 1>...}};
+}
+
+// The kernel for a tile of rows (1..limit for this panel count).
+template <class W>
+Kernel Pick(int panels, int rows) {
+  static constexpr auto one = KernelRow<W, 1>(std::make_integer_sequence<int, kRows>());
+  static constexpr auto two = KernelRow<W, 2>(std::make_integer_sequence<int, kRows2>());
+  static constexpr auto four = KernelRow<W, 4>(std::make_integer_sequence<int, kRows4 + (kRows4 == 0)>());
+  return panels == 4   ? four[static_cast<size_t>(rows - 1)]
+         : panels == 2 ? two[static_cast<size_t>(rows - 1)]
+                       : one[static_cast<size_t>(rows - 1)];
+}
+
+inline Kernel PickKernel(DType dtype, int panels, int rows) {
+  return dtype == DType::f32   ? Pick<WeightF32>(panels, rows)
+         : dtype == DType::f16 ? Pick<WeightF16>(panels, rows)
+                               : Pick<WeightBF16>(panels, rows);
+}
+
+inline int PanelsFor(int rows) { return rows <= kRows4 ? 4 : rows <= kRows2 ? 2 : 1; }
+
+// dst[k * rows + r] = from[r][k] for k < kn. Writes up to 3 floats past the end, before dst[rows * kn + 3].
+inline void PackRows(const float* const* from, int rows, int64_t kn, float* HWY_RESTRICT dst) {
+  int64_t k = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::Full128<float> d4;
+  const hn::Repartition<double, decltype(d4)> d2;
+  // The last group first: what its stores spill past row rows - 1 is overwritten by the groups and k that follow.
+  const int groups = (rows + 3) / 4;
+  for (; k + 4 <= kn; k += 4) {
+    for (int g = groups - 1; g >= 0; g--) {
+      const float* p[4];
+      for (int j = 0; j < 4; j++) p[j] = from[HWY_MIN(g * 4 + j, rows - 1)] + k;
+      const auto r0 = hn::LoadU(d4, p[0]), r1 = hn::LoadU(d4, p[1]), r2 = hn::LoadU(d4, p[2]), r3 = hn::LoadU(d4, p[3]);
+      const auto lo01 = hn::BitCast(d2, hn::InterleaveLower(d4, r0, r1)), hi01 = hn::BitCast(d2, hn::InterleaveUpper(d4, r0, r1));
+      const auto lo23 = hn::BitCast(d2, hn::InterleaveLower(d4, r2, r3)), hi23 = hn::BitCast(d2, hn::InterleaveUpper(d4, r2, r3));
+      float* to = dst + k * rows + g * 4;
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, lo01, lo23)), d4, to);
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, lo01, lo23)), d4, to + rows);
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, hi01, hi23)), d4, to + 2 * rows);
+      hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, hi01, hi23)), d4, to + 3 * rows);
+    }
+  }
+#endif
+  for (; k < kn; k++) {
+    for (int r = 0; r < rows; r++) dst[k * rows + r] = from[r][k];
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ns::cpu
+HWY_AFTER_NAMESPACE();
+
+#endif  // NS_CPU_GEMM_KERNEL_INL_H_

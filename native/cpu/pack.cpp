@@ -1,0 +1,134 @@
+// linear_pack and conv_pack: weights to panels of 16 output channels, once per model.
+// Floor: source and target bytes at copy bandwidth; winograd transforms about 100 FLOP per 3x3 kernel in f64, 16 kernels at a time.
+// Layout: gemm.h and ops.json. The sources are often memory-mapped: rows are read in long runs, panels are split over the threads.
+#include <algorithm>
+#include <cstring>
+
+#include "native/cpu/cast.h"
+#include "native/cpu/gemm.h"
+#include "native/cpu/winograd.h"
+
+namespace ns::cpu {
+namespace {
+
+constexpr int64_t kRun = 256;
+
+const char* offset(const void* base, int64_t elements, DType dtype) {
+  return static_cast<const char*>(base) + elements * static_cast<int64_t>(dtypeSize(dtype));
+}
+
+// Panel p of a [n,k] matrix, columns [0,k).
+void packLinearPanel(const NsTensor& w, int64_t n, int64_t k, int64_t p, DType to, char* panel) {
+  alignas(64) float rows[kPanel][kRun];
+  alignas(64) float turned[kRun * kPanel];
+  const DType from = dtype(w);
+  const int64_t cols = std::min(kPanel, n - p * kPanel);
+  for (int64_t j = cols; j < kPanel; j++) std::fill_n(rows[j], kRun, 0.0f);
+  for (int64_t k0 = 0; k0 < k; k0 += kRun) {
+    const int64_t kn = std::min(kRun, k - k0);
+    for (int64_t j = 0; j < cols; j++) castRow(from, DType::f32, offset(w.data, (p * kPanel + j) * k + k0, from), rows[j], kn);
+    for (int64_t i = 0; i < kn; i++) {
+      for (int64_t j = 0; j < kPanel; j++) turned[i * kPanel + j] = rows[j][i];
+    }
+    char* target = panel + k0 * kPanel * static_cast<int64_t>(dtypeSize(to));
+    castRow(DType::f32, to, turned, target, kn * kPanel);
+  }
+}
+
+struct ConvShape {
+  int64_t o, i, taps;
+};
+
+// The kernels of 16 output channels for input channels [i0, i0 + count): dst [16][count * taps], missing channels zero.
+void readKernels(const NsTensor& w, const ConvShape& s, int64_t p, int64_t i0, int64_t count, float* dst) {
+  const int64_t run = count * s.taps;
+  for (int64_t j = 0; j < kPanel; j++) {
+    const int64_t o = p * kPanel + j;
+    if (o < s.o) {
+      castRow(dtype(w), DType::f32, offset(w.data, (o * s.i + i0) * s.taps, dtype(w)), dst + j * run, run);
+    } else {
+      std::fill_n(dst + j * run, run, 0.0f);
+    }
+  }
+}
+
+int64_t channelsPerRun(int64_t taps) { return std::max<int64_t>(1, kRun / taps); }
+
+void packDirectPanel(const NsTensor& w, const ConvShape& s, int64_t p, DType to, char* panel, float* kernels) {
+  const int64_t step = channelsPerRun(s.taps);
+  alignas(64) float turned[kRun * kPanel];
+  for (int64_t i0 = 0; i0 < s.i; i0 += step) {
+    const int64_t count = std::min(step, s.i - i0);
+    readKernels(w, s, p, i0, count, kernels);
+    for (int64_t t = 0; t < s.taps; t++) {
+      for (int64_t i = 0; i < count; i++) {
+        for (int64_t j = 0; j < kPanel; j++) turned[i * kPanel + j] = kernels[(j * count + i) * s.taps + t];
+      }
+      castRow(DType::f32, to, turned, panel + (t * s.i + i0) * kPanel * static_cast<int64_t>(dtypeSize(to)), count * kPanel);
+    }
+  }
+}
+
+void packWinogradPanel(const NsTensor& w, const ConvShape& s, int64_t p, int m, DType to, char* packed, float* kernels) {
+  const int64_t step = channelsPerRun(s.taps), points = (m + 2) * (m + 2), panels = ceilDiv(s.o, kPanel);
+  alignas(64) double g[9 * kPanel];
+  alignas(64) float u[36 * kPanel];
+  for (int64_t i0 = 0; i0 < s.i; i0 += step) {
+    const int64_t count = std::min(step, s.i - i0);
+    readKernels(w, s, p, i0, count, kernels);
+    for (int64_t i = 0; i < count; i++) {
+      for (int64_t t = 0; t < 9; t++) {
+        for (int64_t j = 0; j < kPanel; j++) g[t * kPanel + j] = kernels[(j * count + i) * 9 + t];
+      }
+      winogradWeights(m, g, u);
+      for (int64_t q = 0; q < points; q++) {
+        castRow(DType::f32, to, u + q * kPanel, packed + ((q * panels + p) * s.i + i0 + i) * kPanel * static_cast<int64_t>(dtypeSize(to)),
+                kPanel);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+namespace kernels {
+
+Status linear_pack(Context& ctx, const NsCall& call, const op::linear_pack::Params& p) {
+  const NsTensor& w = call.in[0];
+  if (w.ndim != 2) return failure(NS_INVALID, "[linear_pack] w has %d dims, needs 2", w.ndim);
+  const int64_t n = w.dims[0], k = w.dims[1], bytes = k * kPanel * static_cast<int64_t>(dtypeSize(p.dtype));
+  char* packed = out<char>(call, 0);
+  ctx.pool.parallelFor(ceilDiv(n, kPanel), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; i++) packLinearPanel(w, n, k, i, p.dtype, packed + i * bytes);
+  });
+  return Status();
+}
+
+Status conv_pack(Context& ctx, const NsCall& call, const op::conv_pack::Params& p) {
+  const NsTensor& w = call.in[0];
+  if (w.ndim != 4) return failure(NS_INVALID, "[conv_pack] w has %d dims, needs 4", w.ndim);
+  const ConvShape s{w.dims[0], w.dims[1], w.dims[2] * w.dims[3]};
+  const bool direct = p.algo == op::conv_pack::Algo::direct;
+  if (!direct && (w.dims[2] != 3 || w.dims[3] != 3)) {
+    return failure(NS_INVALID, "[conv_pack] winograd needs a 3x3 kernel, got %lldx%lld", static_cast<long long>(w.dims[2]),
+                   static_cast<long long>(w.dims[3]));
+  }
+  const size_t floats = static_cast<size_t>(kPanel * channelsPerRun(s.taps) * s.taps);
+  for (int t = 0; t < ctx.pool.threads(); t++) ctx.perThread[t].floats(0, floats);
+  char* packed = out<char>(call, 0);
+  const int64_t bytes = s.taps * s.i * kPanel * static_cast<int64_t>(dtypeSize(p.dtype));
+  ctx.pool.parallelFor(ceilDiv(s.o, kPanel), 1, [&](int64_t begin, int64_t end, int thread) {
+    float* kernels = ctx.perThread[thread].floats(0, floats);
+    for (int64_t i = begin; i < end; i++) {
+      if (direct) {
+        packDirectPanel(w, s, i, p.dtype, packed + i * bytes, kernels);
+      } else {
+        packWinogradPanel(w, s, i, p.algo == op::conv_pack::Algo::winograd2 ? 2 : 4, p.dtype, packed, kernels);
+      }
+    }
+  });
+  return Status();
+}
+
+}  // namespace kernels
+}  // namespace ns::cpu
