@@ -46,10 +46,10 @@ void SumColumns(const float* x, double* acc, int64_t n) {
   for (; j < n; j++) acc[j] += static_cast<double>(x[j]);
 }
 
-// Takes v where it is greater or a NaN; a NaN once taken stays.
+// Takes v where it is greater or a NaN; a NaN once taken stays. (Highway's Ne(v, v) is false for NaN on AVX2.)
 template <class V>
 HWY_INLINE V Greater(V best, V v) {
-  return hn::IfThenElse(hn::Or(hn::Gt(v, best), hn::Ne(v, v)), v, best);
+  return hn::IfThenElse(hn::Or(hn::Gt(v, best), hn::IsNaN(v)), v, best);
 }
 
 // Greatest of n >= 1 contiguous values times sign; sign -1 finds the smallest, negated.
@@ -86,7 +86,7 @@ int64_t FindRun(const float* x, int64_t n, float m) {
   int64_t i = 0;
   for (; i + N <= n; i += N) {
     const auto u = hn::LoadU(d, x + i);
-    const intptr_t at = hn::FindFirstTrue(d, nan ? hn::Ne(u, u) : hn::Eq(u, v));
+    const intptr_t at = hn::FindFirstTrue(d, nan ? hn::IsNaN(u) : hn::Eq(u, v));
     if (at >= 0) return i + at;
   }
   while (i + 1 < n && !(nan ? x[i] != x[i] : x[i] == m)) i++;
