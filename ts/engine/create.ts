@@ -1,0 +1,48 @@
+import { checkEnum, checkInt, checkOptions } from '../core/check.js';
+import { UnsupportedError } from '../core/errors.js';
+import type { NativeError } from './addon.js';
+import { Engine } from './engine.js';
+import { toError, typed } from './late.js';
+import { loadAddon } from './loader.js';
+
+export interface EngineOptions {
+  /** Default 'cpu'. 'null' computes nothing and is for tests. */
+  device?: 'cpu' | 'null' | 'cuda' | undefined;
+  /** CPU threads; default all cores the process may use. */
+  threads?: number | undefined;
+  /** Which GPU; default 0. */
+  deviceIndex?: number | undefined;
+  /** Bound on bytes of uploads and commands in flight; default 256 MiB. Four times as much is refused with BusyError. */
+  maxInFlightBytes?: number | undefined;
+  /** Bound on commands in flight; default 16384. Four times as many are refused with BusyError. */
+  maxInFlightCommands?: number | undefined;
+  /** Emits a warning naming the op that made a tensor which was never disposed. */
+  debug?: boolean | undefined;
+  /** Fault injection of the null device. @internal */
+  fault?: Readonly<Record<string, number>> | undefined;
+}
+
+const KNOWN = ['device', 'threads', 'deviceIndex', 'maxInFlightBytes', 'maxInFlightCommands', 'debug', 'fault'];
+
+/** Opens a device. Throws UnsupportedError where it is not there, with the reason. */
+export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
+  checkOptions('createEngine', options, KNOWN);
+  const device = checkEnum('device', options.device ?? 'cpu', ['cpu', 'null', 'cuda']);
+  const threads = checkInt('threads', options.threads ?? 0, 0, 1024);
+  const index = checkInt('deviceIndex', options.deviceIndex ?? 0, 0, 255);
+  const maxBytes = checkInt('maxInFlightBytes', options.maxInFlightBytes ?? 2 ** 28, 4096, 2 ** 46);
+  const maxCommands = checkInt('maxInFlightCommands', options.maxInFlightCommands ?? 16384, 16, 2 ** 24);
+  const addon = loadAddon();
+  const found = addon.info().backends.find((b) => b.name === device);
+  if (!found?.available) throw new UnsupportedError(`device ${device} is not available: ${found?.reason ?? 'unknown'}`);
+  // The addon holds this callback: through a weak reference, so that an engine nobody closed can be collected.
+  let late: WeakRef<Engine> | undefined;
+  const onLate = (e: NativeError): void => late?.deref()?.late(e);
+  const backendOptions = options.fault ? JSON.stringify(options.fault) : '';
+  const handle = await typed(addon.create(device, threads, index, backendOptions, maxCommands, maxBytes, onLate)).catch((e) => {
+    throw toError(e);
+  });
+  const engine = new Engine({ addon, maxCommands, maxBytes, debug: options.debug === true }, handle);
+  late = new WeakRef(engine);
+  return engine;
+}

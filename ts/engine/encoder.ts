@@ -1,0 +1,104 @@
+import { type DType, dtypeCode } from '../core/dtype.js';
+import type { Attrs, AttrValue, OpDecl, OutputSpec, TensorRef } from '../core/types.js';
+
+const DISPOSE = 1;
+const END_GROUP = 2;
+const HEADER = 4;
+const MAX_DISPOSE = 64;
+const MAX_WORDS = 1 << 14;
+
+/** Writes commands in the format of native/core/command.h. */
+export class Encoder {
+  words = new Uint32Array(MAX_WORDS + 1024);
+  #floats = new Float32Array(this.words.buffer);
+  #ints = new Int32Array(this.words.buffer);
+  /** Words written. */
+  length = 0;
+  /** Commands written. */
+  commands = 0;
+  // The dispose command that is last in the buffer and may still grow.
+  #dispose = -1;
+
+  get full(): boolean {
+    return this.length >= MAX_WORDS;
+  }
+
+  clear(): void {
+    this.length = 0;
+    this.commands = 0;
+    this.#dispose = -1;
+  }
+
+  op(
+    decl: OpDecl,
+    inputs: readonly (TensorRef | undefined)[],
+    outputs: readonly { slot: number; generation: number }[],
+    specs: readonly OutputSpec[],
+    attrs: Attrs,
+    group: number,
+  ): void {
+    const { words } = this;
+    const start = this.length;
+    let at = start + HEADER;
+    for (const t of inputs) {
+      words[at++] = t ? t.slot : 0;
+      words[at++] = t ? t.generation : 0;
+    }
+    for (let i = 0; i < specs.length; i++) {
+      const { dtype, shape } = specs[i] as OutputSpec;
+      const o = outputs[i] as { slot: number; generation: number };
+      words[at++] = o.slot;
+      words[at++] = o.generation;
+      words[at++] = dtypeCode(dtype) | (shape.length << 8);
+      for (const d of shape) words[at++] = d;
+    }
+    for (const a of decl.attrs) {
+      const value = attrs[a.name] as AttrValue;
+      if (a.type === 'dims') at = this.#dims(at, value as readonly number[]);
+      else if (a.type === 'f32') this.#floats[at++] = value as number;
+      else if (a.type === 'enum') this.#ints[at++] = a.values.indexOf(value as string);
+      else if (a.type === 'dtype') this.#ints[at++] = dtypeCode(value as DType);
+      else this.#ints[at++] = Number(value);
+    }
+    words[start] = at - start;
+    words[start + 1] = decl.id;
+    words[start + 2] = group;
+    words[start + 3] = inputs.length | (specs.length << 8) | (decl.words << 16);
+    this.#end(at);
+  }
+
+  dispose(slot: number, generation: number): void {
+    const { words } = this;
+    let start = this.#dispose;
+    if (start < 0 || (words[start + 3] as number) >= MAX_DISPOSE) {
+      start = this.length;
+      words[start] = HEADER;
+      words[start + 1] = DISPOSE;
+      words[start + 2] = 0;
+      words[start + 3] = 0;
+      this.#end(start + HEADER);
+    }
+    words[this.length++] = slot;
+    words[this.length++] = generation;
+    words[start] = (words[start] as number) + 2;
+    words[start + 3] = (words[start + 3] as number) + 1;
+    this.#dispose = start;
+  }
+
+  endGroup(group: number): void {
+    this.words.set([HEADER, END_GROUP, group, 0], this.length);
+    this.#end(this.length + HEADER);
+  }
+
+  #dims(at: number, dims: readonly number[]): number {
+    this.#ints[at] = dims.length;
+    for (let i = 0; i < 6; i++) this.#ints[at + 1 + i] = dims[i] ?? 0;
+    return at + 7;
+  }
+
+  #end(at: number): void {
+    this.length = at;
+    this.commands++;
+    this.#dispose = -1;
+  }
+}

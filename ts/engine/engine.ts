@@ -1,0 +1,305 @@
+import './polyfill.js';
+import { resolve } from 'node:path';
+import { checkEnum, checkInt, checkOptions, checkShape, checkSignal, checkString, refuse } from '../core/check.js';
+import { DTYPES, type DType, dtypeCode, type TypedData } from '../core/dtype.js';
+import { ArgumentError, BusyError, DisposedError, EngineClosedError, ShapeError } from '../core/errors.js';
+import { infer, resolveAttrs, showShape, sizeOf } from '../core/shapes.js';
+import type { OpDecl, OutputSpec, Sink } from '../core/types.js';
+import { Ops } from '../gen/ops.js';
+import type { Addon, Handle, NativeError, NativeStats } from './addon.js';
+import { Encoder } from './encoder.js';
+import { EngineEmitter } from './events.js';
+import type { DeviceInfo, EngineStats, MemoryInfo } from './info.js';
+import { toError, typed } from './late.js';
+import { type LeakNet, makeLeakNet } from './leaks.js';
+import { runScope, Scope, type ScopeHost, type TensorOwner } from './scope.js';
+import { SlotIds } from './slots.js';
+import { Tensor, type TensorHost } from './tensor.js';
+
+/** Queued work above this multiple of the bound is refused. */
+const HARD = 4;
+
+/** What createEngine hands over. @internal */
+export interface EngineParts {
+  readonly addon: Addon;
+  readonly maxCommands: number;
+  readonly maxBytes: number;
+  readonly debug: boolean;
+}
+
+/**
+ * An in-order stream of work on one device. Op calls return at once; a worker thread executes them in program order. Errors of
+ * arguments are thrown by the call, errors of execution by the next read(), flush() or close().
+ */
+export class Engine extends EngineEmitter implements AsyncDisposable {
+  /** The ops, one method each. */
+  readonly ops: Ops<Tensor>;
+  readonly device: string;
+  readonly threads: number;
+  readonly #addon: Addon;
+  readonly #parts: EngineParts;
+  #handle: Handle | undefined;
+  readonly #encoder = new Encoder();
+  readonly #slots = new SlotIds();
+  readonly #leaks: LeakNet;
+  readonly #inFlight = new Float64Array(2);
+  #owner: TensorOwner | undefined;
+  #group = 0;
+  #nextGroup = 1;
+  #scheduled = false;
+  #budget = 0;
+  #closing: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(parts: EngineParts, handle: Handle) {
+    super();
+    this.#parts = parts;
+    this.#addon = parts.addon;
+    this.#handle = handle;
+    const info = this.describe();
+    this.device = info.name;
+    this.threads = info.threads;
+    this.#leaks = makeLeakNet(this, parts.debug);
+    const sink: Sink<Tensor> = { run: (op, inputs, attrs) => this.#run(op, inputs, attrs) };
+    this.ops = new Ops(sink);
+  }
+
+  /**
+   * A tensor with a copy of data. Float32Array gives f32, Int32Array i32, Uint8Array u8; a Uint16Array holds the bits of f16 or
+   * bf16 and needs dtype.
+   */
+  tensor(data: TypedData, shape: readonly number[], dtype?: DType): Tensor {
+    const type = dtypeOf(data, dtype);
+    const dims = [...checkShape('tensor: shape', shape)];
+    if (sizeOf(dims) !== data.length)
+      throw new ShapeError(`tensor: shape ${showShape(dims)} has ${sizeOf(dims)} elements, data has ${data.length}`);
+    const handle = this.#open();
+    this.#reserve(data.byteLength);
+    this.#submit();
+    const t = this.#make({ dtype: type, shape: dims }, 'tensor');
+    this.#guard(() => this.#addon.upload(handle, t.slot, t.generation, dtypeCode(type), dims, data), t);
+    return t;
+  }
+
+  /**
+   * A tensor that is a range of a file: mapped, without a copy, where byteOffset is a multiple of the element size. The file must
+   * stay as it is while the tensor lives; one that has become too short is a late error.
+   */
+  fromFile(path: string, byteOffset: number, shape: readonly number[], dtype: DType): Tensor {
+    const file = resolve(checkString('fromFile: path', path));
+    checkInt('fromFile: byteOffset', byteOffset, 0);
+    const dims = [...checkShape('fromFile: shape', shape)];
+    checkEnum('fromFile: dtype', dtype, DTYPES);
+    const handle = this.#open();
+    this.#reserve(0);
+    this.#submit();
+    const t = this.#make({ dtype, shape: dims }, 'fromFile');
+    this.#guard(() => this.#addon.map(handle, t.slot, t.generation, dtypeCode(dtype), dims, file, byteOffset), t);
+    return t;
+  }
+
+  /** Runs fn at once and disposes every tensor created inside, except those in its return value. For async work see openScope(). */
+  scope<R>(fn: () => R): R {
+    this.#open();
+    return runScope(this.#host, this.#owner, this.#group, fn);
+  }
+
+  /** A scope for async work; close it, or declare it with `using`. When the signal fires, its commands still queued are cancelled. */
+  openScope(options: { signal?: AbortSignal | undefined } = {}): Scope {
+    this.#open();
+    checkOptions('openScope', options, ['signal']);
+    return new Scope(this.#host, this.#nextGroup++, checkSignal(options.signal));
+  }
+
+  /** Resolves when the work in flight is below half the bound. Await it between chunks of enqueued work. */
+  async throttle(): Promise<void> {
+    const handle = this.#open();
+    this.#submit();
+    await typed(this.#addon.throttle(handle));
+  }
+
+  /** Resolves when all that is enqueued is done; rejects with the first late error nobody was told. */
+  async flush(): Promise<void> {
+    const handle = this.#open();
+    this.#submit();
+    await typed(this.#addon.flush(handle));
+  }
+
+  memory(): MemoryInfo {
+    const { liveBytes, poolBytes, peakBytes, mappedBytes } = this.#stats();
+    return { liveBytes, poolBytes, peakBytes, mappedBytes, tensors: this.#slots.used };
+  }
+
+  stats(): EngineStats {
+    const { commands, inFlightCommands, inFlightBytes, failed, ops } = this.#stats();
+    return { commands, inFlightCommands, inFlightBytes, failed, ops };
+  }
+
+  /** What the device is: name, threads, instruction sets. */
+  describe(): DeviceInfo {
+    return JSON.parse(this.#stats().describe) as DeviceInfo;
+  }
+
+  get closed(): boolean {
+    return this.#handle === undefined;
+  }
+
+  /** Executes what is enqueued, then releases everything. Rejects with a late error nobody was told; the engine is closed even so. */
+  close(): Promise<void> {
+    if (this.#closing) return this.#closing;
+    const handle = this.#open();
+    this.#submit();
+    this.#handle = undefined;
+    this.#leaks.close();
+    this.#closing = typed(this.#addon.close(handle));
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** @internal */
+  late(error: NativeError): void {
+    if (this.listenerCount('error') > 0) this.emit('error', toError(error));
+  }
+
+  #run(op: OpDecl, inputs: readonly (Tensor | undefined)[], given: object): Tensor | undefined {
+    this.#open();
+    for (let i = 0; i < inputs.length; i++) {
+      const t = inputs[i];
+      if (t !== undefined && t !== null) this.#checkInput(op, i, t);
+    }
+    const attrs = resolveAttrs(op, given);
+    const specs = infer(op, inputs, attrs);
+    this.#reserve(0);
+    if (this.#encoder.full) this.#submit();
+    const outputs = specs.map((s) => this.#make(s, op.name));
+    this.#encoder.op(op, inputs, outputs, specs, attrs, this.#group);
+    this.#schedule();
+    return outputs[0];
+  }
+
+  #checkInput(op: OpDecl, i: number, t: unknown): void {
+    const name = `[${op.name}] ${op.inputs[i]?.name}`;
+    if (!(t instanceof Tensor)) refuse(name, t, 'a Tensor');
+    if (t.engine !== this) throw new ArgumentError(`${name} belongs to another engine`);
+    if (t.disposed) throw new DisposedError(`${name} ${t.dtype}${showShape(t.shape)} is disposed`);
+  }
+
+  #make(spec: OutputSpec, made: string): Tensor {
+    const slot = this.#slots.take();
+    const t = new Tensor(this, this.#host, slot, this.#slots.generation(slot), spec.dtype, Object.freeze(spec.shape));
+    this.#owner?.adopt(t);
+    this.#leaks.watch(t, made);
+    return t;
+  }
+
+  readonly #host: TensorHost & ScopeHost = {
+    release: (t) => {
+      this.#leaks.unwatch(t);
+      this.releaseSlot(t.slot, t.generation);
+    },
+    download: async (t, into) => {
+      const handle = this.#open();
+      this.#submit();
+      await typed(this.#addon.read(handle, t.slot, t.generation, into));
+    },
+    enter: (owner, group, fn) => {
+      const [outer, outerGroup] = [this.#owner, this.#group];
+      this.#owner = owner;
+      this.#group = group;
+      try {
+        return fn();
+      } finally {
+        this.#owner = outer;
+        this.#group = outerGroup;
+      }
+    },
+    cancel: (group) => {
+      if (!this.#handle) return;
+      this.#submit();
+      this.#addon.cancel(this.#handle, group);
+    },
+    endGroup: (group) => {
+      if (!this.#handle) return;
+      if (this.#encoder.full) this.#submit();
+      this.#encoder.endGroup(group);
+      this.#schedule();
+    },
+  };
+
+  /** @internal */
+  releaseSlot(slot: number, generation: number): void {
+    this.#slots.give(slot);
+    if (!this.#handle) return;
+    if (this.#encoder.full) this.#submit();
+    this.#encoder.dispose(slot, generation);
+    this.#schedule();
+  }
+
+  #open(): Handle {
+    if (!this.#handle) throw new EngineClosedError();
+    return this.#handle;
+  }
+
+  #stats(): NativeStats {
+    return this.#addon.stats(this.#open());
+  }
+
+  // Refuses work above the hard limit. The addon is asked only once per `budget` commands.
+  #reserve(bytes: number): void {
+    if (bytes === 0 && this.#budget-- > 0) return;
+    const { maxCommands, maxBytes } = this.#parts;
+    this.#addon.progress(this.#open(), this.#inFlight);
+    const commands = (this.#inFlight[0] as number) + this.#encoder.commands;
+    const held = this.#inFlight[1] as number;
+    if (commands >= HARD * maxCommands) {
+      throw new BusyError(`${commands} commands are in flight: await engine.throttle() or raise maxInFlightCommands (${maxCommands})`);
+    }
+    if (held > 0 && held + bytes > HARD * maxBytes) {
+      throw new BusyError(
+        `${held} bytes are in flight and ${bytes} come on top: await engine.throttle() or raise maxInFlightBytes (${maxBytes})`,
+      );
+    }
+    this.#budget = Math.min(256, HARD * maxCommands - commands - 1);
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      if (this.#handle) this.#submit();
+    });
+  }
+
+  #submit(): void {
+    const { length, words } = this.#encoder;
+    if (length === 0) return;
+    this.#encoder.clear();
+    this.#guard(() => this.#addon.submit(this.#open(), words, length));
+  }
+
+  #guard(call: () => void, made?: Tensor): void {
+    try {
+      call();
+    } catch (e) {
+      made?.dispose();
+      throw toError(e);
+    }
+  }
+}
+
+function dtypeOf(data: unknown, dtype: DType | undefined): DType {
+  if (dtype !== undefined) checkEnum('tensor: dtype', dtype, DTYPES);
+  let accepted: readonly DType[];
+  if (data instanceof Float32Array) accepted = ['f32'];
+  else if (data instanceof Int32Array) accepted = ['i32'];
+  else if (data instanceof Uint8Array) accepted = ['u8'];
+  else if (data instanceof Uint16Array) accepted = ['f16', 'bf16'];
+  else return refuse('tensor: data', data, 'a Float32Array, Int32Array, Uint8Array or Uint16Array');
+  if (dtype === undefined && accepted.length === 1) return accepted[0] as DType;
+  if (dtype !== undefined && accepted.includes(dtype)) return dtype;
+  return refuse('tensor: dtype', dtype, `${accepted.join(' or ')} for a ${data.constructor.name}`);
+}

@@ -1,0 +1,32 @@
+/** Memory of one engine, in bytes. */
+export interface MemoryInfo {
+  /** Held by tensors. */
+  readonly liveBytes: number;
+  /** Taken from the device: live and cached. */
+  readonly poolBytes: number;
+  /** Highest poolBytes so far. */
+  readonly peakBytes: number;
+  /** Mapped files, whose pages the operating system may drop. */
+  readonly mappedBytes: number;
+  /** Tensors not disposed. */
+  readonly tensors: number;
+}
+
+export interface EngineStats {
+  /** Commands executed. */
+  readonly commands: number;
+  readonly inFlightCommands: number;
+  readonly inFlightBytes: number;
+  /** Commands that failed late. */
+  readonly failed: number;
+  /** Calls and time per op. */
+  readonly ops: Readonly<Record<string, { readonly count: number; readonly ms: number }>>;
+}
+
+export interface DeviceInfo {
+  readonly name: string;
+  readonly threads: number;
+  /** SIMD targets the CPU can run, best first. */
+  readonly targets?: readonly string[];
+  readonly [key: string]: unknown;
+}

@@ -1,0 +1,960 @@
+// Written by scripts/gen-ops.mjs from ops.json. Do not edit.
+import type { DType } from '../core/dtype.js';
+import * as rules from '../core/rules.js';
+import type { OpDecl, Sink, TensorRef } from '../core/types.js';
+
+/** Declarations by method name. */
+export const OPS = {
+  fill: {
+    name: 'fill',
+    id: 64,
+    inputs: [],
+    attrs: [
+      { name: 'shape', type: 'dims' },
+      { name: 'value', type: 'f32', default: 0 },
+      { name: 'dtype', type: 'dtype', default: 'f32' },
+    ],
+    outputs: [
+      { name: 'y', shape: rules.attrShape, dtype: '@dtype' },
+    ],
+    words: 9,
+  },
+  cast: {
+    name: 'cast',
+    id: 65,
+    inputs: [
+      { name: 'x', shape: ['...'], dtypes: ['f32', 'f16', 'bf16', 'i32', 'u8'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'dtype', type: 'dtype' },
+    ],
+    outputs: [
+      { name: 'y', shape: ['...'], dtype: '@dtype' },
+    ],
+    words: 1,
+  },
+  reshape: {
+    name: 'reshape',
+    id: 66,
+    inputs: [
+      { name: 'x', shape: ['...'], dtypes: ['f32', 'f16', 'bf16', 'i32', 'u8'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'shape', type: 'dims' },
+    ],
+    outputs: [
+      { name: 'y', shape: rules.reshape, dtype: '=x' },
+    ],
+    words: 7,
+  },
+  unary: {
+    name: 'unary',
+    id: 67,
+    inputs: [
+      { name: 'x', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'fn', type: 'enum', values: ['silu', 'gelu', 'exp', 'log', 'sqrt', 'rsqrt', 'tanh', 'sigmoid', 'abs', 'neg', 'square', 'recip'] },
+    ],
+    outputs: [
+      { name: 'y', shape: ['...'], dtype: 'f32' },
+    ],
+    words: 1,
+  },
+  binary: {
+    name: 'binary',
+    id: 68,
+    inputs: [
+      { name: 'a', shape: ['*'], dtypes: ['f32', 'i32'], optional: false, mut: false },
+      { name: 'b', shape: ['*'], dtypes: '=a', optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'fn', type: 'enum', values: ['add', 'sub', 'mul', 'div', 'max', 'min'] },
+    ],
+    outputs: [
+      { name: 'y', shape: rules.broadcast, dtype: '=a' },
+    ],
+    words: 1,
+  },
+  affine: {
+    name: 'affine',
+    id: 69,
+    inputs: [
+      { name: 'x', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'mul', type: 'f32', default: 1 },
+      { name: 'add', type: 'f32', default: 0 },
+      { name: 'lo', type: 'f32', default: Number.NEGATIVE_INFINITY },
+      { name: 'hi', type: 'f32', default: Number.POSITIVE_INFINITY },
+    ],
+    outputs: [
+      { name: 'y', shape: ['...'], dtype: 'f32' },
+    ],
+    words: 4,
+  },
+  accumulate: {
+    name: 'accumulate',
+    id: 70,
+    inputs: [
+      { name: 'y', shape: ['...'], dtypes: ['f32'], optional: false, mut: true },
+      { name: 'x', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'alpha', type: 'f32', default: 1 },
+      { name: 'beta', type: 'f32', default: 1 },
+    ],
+    outputs: [],
+    words: 2,
+  },
+  reduce: {
+    name: 'reduce',
+    id: 71,
+    inputs: [
+      { name: 'x', shape: ['*'], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'fn', type: 'enum', values: ['sum', 'mean', 'max', 'min', 'argmax'] },
+      { name: 'axis', type: 'i32', default: -1 },
+    ],
+    outputs: [
+      { name: 'y', shape: rules.reduce, dtype: rules.reduceDtype },
+    ],
+    words: 2,
+  },
+  softmax: {
+    name: 'softmax',
+    id: 72,
+    inputs: [
+      { name: 'x', shape: ['...', { letter: 'V' }], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'scale', type: 'f32', default: 1 },
+    ],
+    outputs: [
+      { name: 'y', shape: ['...', { letter: 'V' }], dtype: 'f32' },
+    ],
+    words: 1,
+  },
+  l2Normalize: {
+    name: 'l2_normalize',
+    id: 73,
+    inputs: [
+      { name: 'x', shape: ['...', { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'eps', type: 'f32', default: 1e-12 },
+    ],
+    outputs: [
+      { name: 'y', shape: ['...', { letter: 'C' }], dtype: 'f32' },
+    ],
+    words: 1,
+  },
+  permute: {
+    name: 'permute',
+    id: 74,
+    inputs: [
+      { name: 'x', shape: ['*'], dtypes: ['f32', 'f16', 'bf16', 'i32', 'u8'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'order', type: 'dims' },
+    ],
+    outputs: [
+      { name: 'y', shape: rules.permute, dtype: '=x' },
+    ],
+    words: 7,
+  },
+  slice: {
+    name: 'slice',
+    id: 75,
+    inputs: [
+      { name: 'x', shape: ['*'], dtypes: ['f32', 'f16', 'bf16', 'i32', 'u8'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'axis', type: 'i32' },
+      { name: 'start', type: 'i32' },
+      { name: 'size', type: 'i32' },
+    ],
+    outputs: [
+      { name: 'y', shape: rules.slice, dtype: '=x' },
+    ],
+    words: 3,
+  },
+  concat: {
+    name: 'concat',
+    id: 76,
+    inputs: [
+      { name: 'a', shape: ['*'], dtypes: ['f32', 'f16', 'bf16', 'i32', 'u8'], optional: false, mut: false },
+      { name: 'b', shape: ['*'], dtypes: '=a', optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'axis', type: 'i32' },
+    ],
+    outputs: [
+      { name: 'y', shape: rules.concat, dtype: '=a' },
+    ],
+    words: 1,
+  },
+  writeSlice: {
+    name: 'write_slice',
+    id: 77,
+    inputs: [
+      { name: 'dst', shape: ['*'], dtypes: ['f32', 'f16', 'bf16', 'i32', 'u8'], optional: false, mut: true },
+      { name: 'src', shape: ['*'], dtypes: '=dst', optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'axis', type: 'i32' },
+      { name: 'start', type: 'i32' },
+    ],
+    outputs: [],
+    check: rules.writeSlice,
+    words: 2,
+  },
+  embedding: {
+    name: 'embedding',
+    id: 78,
+    inputs: [
+      { name: 'table', shape: [{ letter: 'V' }, { letter: 'C' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'idx', shape: ['...'], dtypes: ['i32'], optional: false, mut: false },
+    ],
+    attrs: [],
+    outputs: [
+      { name: 'y', shape: ['...', { letter: 'C' }], dtype: 'f32' },
+    ],
+    words: 0,
+  },
+  linearPack: {
+    name: 'linear_pack',
+    id: 79,
+    inputs: [
+      { name: 'w', shape: [{ letter: 'N' }, { letter: 'K' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'dtype', type: 'dtype', default: 'f32' },
+    ],
+    outputs: [
+      { name: 'packed', shape: [{ text: 'ceil(N/16)', value: (d) => Math.ceil(d.N! / 16) }, { letter: 'K' }, { text: '16', value: () => 16 }], dtype: '@dtype' },
+    ],
+    words: 1,
+  },
+  linear: {
+    name: 'linear',
+    id: 80,
+    inputs: [
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'K' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'w', shape: [{ letter: 'P' }, { letter: 'K' }, { text: '16', value: () => 16 }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'bias', shape: [{ text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'gate', shape: [{ letter: 'Bg' }, { letter: 'G' }, { text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'residual', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32'], optional: true, mut: false },
+    ],
+    attrs: [
+      { name: 'n', type: 'i32' },
+      { name: 'act', type: 'enum', values: ['none', 'gelu', 'silu'], default: 'none' },
+      { name: 'gateAt', type: 'i32', default: 0 },
+    ],
+    outputs: [
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.n', value: (_d, a) => a.n! }], dtype: 'f32' },
+    ],
+    check: rules.linear,
+    words: 3,
+  },
+  matmul: {
+    name: 'matmul',
+    id: 81,
+    inputs: [
+      { name: 'a', shape: [{ letter: 'B' }, { letter: 'M' }, { letter: 'K' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'b', shape: [{ letter: 'B' }, '*'], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'transB', type: 'bool', default: false },
+      { name: 'alpha', type: 'f32', default: 1 },
+    ],
+    outputs: [
+      { name: 'y', shape: rules.matmul, dtype: 'f32' },
+    ],
+    words: 2,
+  },
+  convPack: {
+    name: 'conv_pack',
+    id: 82,
+    inputs: [
+      { name: 'w', shape: [{ letter: 'O' }, { letter: 'I' }, { letter: 'kh' }, { letter: 'kw' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'algo', type: 'enum', values: ['direct', 'winograd2', 'winograd4'], default: 'direct' },
+      { name: 'dtype', type: 'dtype', default: 'f32' },
+    ],
+    outputs: [
+      { name: 'packed', shape: rules.convPack, dtype: '@dtype' },
+    ],
+    words: 2,
+  },
+  conv2d: {
+    name: 'conv2d',
+    id: 83,
+    inputs: [
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'I' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'w', shape: ['*'], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'bias', shape: [{ text: 'a.o', value: (_d, a) => a.o! }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'residual', shape: ['*'], dtypes: ['f32'], optional: true, mut: false },
+    ],
+    attrs: [
+      { name: 'o', type: 'i32' },
+      { name: 'kernel', type: 'i32', default: 3 },
+      { name: 'stride', type: 'i32', default: 1 },
+      { name: 'padBefore', type: 'i32', default: 1 },
+      { name: 'padAfter', type: 'i32', default: 1 },
+      { name: 'upsample', type: 'i32', default: 1 },
+      { name: 'algo', type: 'enum', values: ['direct', 'winograd2', 'winograd4'], default: 'direct' },
+      { name: 'alpha', type: 'f32', default: 1 },
+      { name: 'beta', type: 'f32', default: 1 },
+    ],
+    outputs: [
+      { name: 'y', shape: [{ letter: 'B' }, { text: 'floor((h*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1', value: (d, a) => Math.floor((d.h! * a.upsample! + a.padBefore! + a.padAfter! - a.kernel!) / a.stride!) + 1 }, { text: 'floor((w*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1', value: (d, a) => Math.floor((d.w! * a.upsample! + a.padBefore! + a.padAfter! - a.kernel!) / a.stride!) + 1 }, { text: 'a.o', value: (_d, a) => a.o! }], dtype: 'f32' },
+    ],
+    check: rules.conv2d,
+    words: 9,
+  },
+  groupNorm: {
+    name: 'group_norm',
+    id: 84,
+    inputs: [
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'gamma', shape: [{ letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'beta', shape: [{ letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'groups', type: 'i32', default: 32 },
+      { name: 'eps', type: 'f32', default: 0.000001 },
+      { name: 'silu', type: 'bool', default: false },
+    ],
+    outputs: [
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtype: 'f32' },
+    ],
+    check: rules.groupNorm,
+    words: 3,
+  },
+  layerNorm: {
+    name: 'layer_norm',
+    id: 85,
+    inputs: [
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'mod', shape: [{ letter: 'Bm' }, { letter: 'G' }, { letter: 'C' }], dtypes: ['f32'], optional: true, mut: false },
+    ],
+    attrs: [
+      { name: 'eps', type: 'f32', default: 0.000001 },
+      { name: 'scaleAt', type: 'i32', default: 0 },
+      { name: 'shiftAt', type: 'i32', default: 1 },
+    ],
+    outputs: [
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtype: 'f32' },
+    ],
+    check: rules.layerNorm,
+    words: 3,
+  },
+  attention: {
+    name: 'attention',
+    id: 86,
+    inputs: [
+      { name: 'qkv', shape: [{ letter: 'B' }, { letter: 'l' }, { text: '3*a.heads*a.width', value: (_d, a) => 3 * a.heads! * a.width! }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'scaleMul', shape: [{ text: 'a.heads', value: (_d, a) => a.heads! }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'visible', shape: [{ letter: 'l' }], dtypes: ['i32'], optional: true, mut: false },
+      { name: 'kCache', shape: [{ letter: 'B' }, { text: 'a.heads', value: (_d, a) => a.heads! }, { letter: 'Lmax' }, { text: 'a.width', value: (_d, a) => a.width! }], dtypes: ['f32', 'f16', 'bf16'], optional: true, mut: true },
+      { name: 'vCache', shape: [{ letter: 'B' }, { text: 'a.heads', value: (_d, a) => a.heads! }, { letter: 'Lmax' }, { text: 'a.width', value: (_d, a) => a.width! }], dtypes: ['f32', 'f16', 'bf16'], optional: true, mut: true },
+    ],
+    attrs: [
+      { name: 'heads', type: 'i32' },
+      { name: 'width', type: 'i32' },
+      { name: 'scale', type: 'f32', default: 1 },
+      { name: 'maxScaleMul', type: 'f32', default: 4.605170185988092 },
+      { name: 'pos', type: 'i32', default: 0 },
+      { name: 'append', type: 'bool', default: false },
+    ],
+    outputs: [
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.heads*a.width', value: (_d, a) => a.heads! * a.width! }], dtype: 'f32' },
+    ],
+    check: rules.attention,
+    words: 6,
+  },
+  interpolate: {
+    name: 'interpolate',
+    id: 87,
+    inputs: [
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'mode', type: 'enum', values: ['area', 'bicubic', 'nearest'] },
+      { name: 'outH', type: 'i32' },
+      { name: 'outW', type: 'i32' },
+    ],
+    outputs: [
+      { name: 'y', shape: [{ letter: 'B' }, { text: 'a.outH', value: (_d, a) => a.outH! }, { text: 'a.outW', value: (_d, a) => a.outW! }, { letter: 'C' }], dtype: 'f32' },
+    ],
+    check: rules.interpolate,
+    words: 3,
+  },
+  resizeLanczos: {
+    name: 'resize_lanczos',
+    id: 88,
+    inputs: [
+      { name: 'x', shape: [{ letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['u8'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'outH', type: 'i32' },
+      { name: 'outW', type: 'i32' },
+    ],
+    outputs: [
+      { name: 'y', shape: [{ text: 'a.outH', value: (_d, a) => a.outH! }, { text: 'a.outW', value: (_d, a) => a.outW! }, { letter: 'C' }], dtype: 'u8' },
+    ],
+    check: rules.interpolate,
+    words: 2,
+  },
+  imageToUnit: {
+    name: 'image_to_unit',
+    id: 89,
+    inputs: [
+      { name: 'x', shape: ['...'], dtypes: ['u8'], optional: false, mut: false },
+    ],
+    attrs: [],
+    outputs: [
+      { name: 'y', shape: ['...'], dtype: 'f32' },
+    ],
+    words: 0,
+  },
+  unitToImage: {
+    name: 'unit_to_image',
+    id: 90,
+    inputs: [
+      { name: 'x', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [],
+    outputs: [
+      { name: 'y', shape: ['...'], dtype: 'u8' },
+    ],
+    words: 0,
+  },
+  vqLookup: {
+    name: 'vq_lookup',
+    id: 91,
+    inputs: [
+      { name: 'z', shape: [{ letter: 'N' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'codebook', shape: [{ letter: 'V' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'cosine', type: 'bool', default: false },
+    ],
+    outputs: [
+      { name: 'idx', shape: [{ letter: 'N' }], dtype: 'i32' },
+    ],
+    words: 1,
+  },
+  cfgMix: {
+    name: 'cfg_mix',
+    id: 92,
+    inputs: [
+      { name: 'logits', shape: [{ text: '2*B', value: (d) => 2 * d.B! }, { letter: 'l' }, { letter: 'V' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 't', shape: [{ letter: 'B' }], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [],
+    outputs: [
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'V' }], dtype: 'f32' },
+    ],
+    words: 0,
+  },
+  truncateLogits: {
+    name: 'truncate_logits',
+    id: 93,
+    inputs: [
+      { name: 'logits', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'V' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'topK', shape: [{ letter: 'B' }], dtypes: ['i32'], optional: false, mut: false },
+      { name: 'topP', shape: [{ letter: 'B' }], dtypes: ['f32'], optional: false, mut: false },
+    ],
+    attrs: [],
+    outputs: [
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'V' }], dtype: 'f32' },
+    ],
+    words: 0,
+  },
+  multinomial: {
+    name: 'multinomial',
+    id: 94,
+    inputs: [
+      { name: 'probs', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'V' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'seed', shape: [{ letter: 'B' }, { text: '3', value: () => 3 }], dtypes: ['i32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'scale', type: 'i32', default: 0 },
+    ],
+    outputs: [
+      { name: 'idx', shape: [{ letter: 'B' }, { letter: 'l' }], dtype: 'i32' },
+    ],
+    words: 1,
+  },
+  sampleCfg: {
+    name: 'sample_cfg',
+    id: 95,
+    inputs: [
+      { name: 'logits', shape: [{ text: '2*B', value: (d) => 2 * d.B! }, { letter: 'l' }, { letter: 'V' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 't', shape: [{ letter: 'B' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'topK', shape: [{ letter: 'B' }], dtypes: ['i32'], optional: false, mut: false },
+      { name: 'topP', shape: [{ letter: 'B' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'seed', shape: [{ letter: 'B' }, { text: '3', value: () => 3 }], dtypes: ['i32'], optional: false, mut: false },
+    ],
+    attrs: [
+      { name: 'scale', type: 'i32', default: 0 },
+    ],
+    outputs: [
+      { name: 'idx', shape: [{ letter: 'B' }, { letter: 'l' }], dtype: 'i32' },
+    ],
+    words: 1,
+  },
+  gumbelSoftmax: {
+    name: 'gumbel_softmax',
+    id: 96,
+    inputs: [
+      { name: 'logits', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'V' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'gumbel', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'V' }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'seed', shape: [{ letter: 'B' }, { text: '3', value: () => 3 }], dtypes: ['i32'], optional: true, mut: false },
+    ],
+    attrs: [
+      { name: 'mul', type: 'f32', default: 1 },
+      { name: 'tau', type: 'f32', default: 1 },
+      { name: 'scale', type: 'i32', default: 0 },
+    ],
+    outputs: [
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'V' }], dtype: 'f32' },
+    ],
+    check: rules.gumbelSoftmax,
+    words: 3,
+  },
+  random: {
+    name: 'random',
+    id: 97,
+    inputs: [],
+    attrs: [
+      { name: 'shape', type: 'dims' },
+      { name: 'kind', type: 'enum', values: ['uniform', 'normal', 'trunc_normal'] },
+      { name: 'mean', type: 'f32', default: 0 },
+      { name: 'std', type: 'f32', default: 1 },
+      { name: 'seedLo', type: 'i32', default: 0 },
+      { name: 'seedHi', type: 'i32', default: 0 },
+      { name: 'stream', type: 'i32', default: 0 },
+    ],
+    outputs: [
+      { name: 'y', shape: rules.attrShape, dtype: 'f32' },
+    ],
+    words: 13,
+  },
+} as const satisfies Record<string, OpDecl>;
+
+/** One method per op: checks the call, then hands it to the sink. Throws ShapeError, DTypeError, ArgumentError, DisposedError. */
+export class Ops<T extends TensorRef> {
+  readonly #sink: Sink<T>;
+  constructor(sink: Sink<T>) {
+    this.#sink = sink;
+  }
+
+  /**
+   * Tensor of one value.
+   * @param options.shape dims
+   * @param options.value f32, default 0
+   * @param options.dtype dtype, default f32
+   * @returns y @dtype
+   */
+  fill(options: { shape: readonly number[]; value?: number; dtype?: DType }): T {
+    return this.#sink.run(OPS.fill, [], options) as T;
+  }
+
+  /**
+   * Converts the dtype; float to integer truncates toward zero and saturates, f32 to f16/bf16 rounds to nearest even.
+   * @param x [...] f32|f16|bf16|i32|u8
+   * @param options.dtype dtype
+   * @returns [...] @dtype
+   */
+  cast(x: T, options: { dtype: DType }): T {
+    return this.#sink.run(OPS.cast, [x], options) as T;
+  }
+
+  /**
+   * Copy with another shape of the same size.
+   * @param x [...] any
+   * @param options.shape dims
+   * @returns y =x
+   */
+  reshape(x: T, options: { shape: readonly number[] }): T {
+    return this.#sink.run(OPS.reshape, [x], options) as T;
+  }
+
+  /**
+   * Elementwise function. gelu is the tanh approximation.
+   * @param x [...] f32
+   * @param options.fn silu | gelu | exp | log | sqrt | rsqrt | tanh | sigmoid | abs | neg | square | recip
+   * @returns [...] f32
+   */
+  unary(x: T, options: { fn: 'silu' | 'gelu' | 'exp' | 'log' | 'sqrt' | 'rsqrt' | 'tanh' | 'sigmoid' | 'abs' | 'neg' | 'square' | 'recip' }): T {
+    return this.#sink.run(OPS.unary, [x], options) as T;
+  }
+
+  /**
+   * Elementwise function of two tensors with NumPy broadcasting.
+   * @param a [*] f32|i32
+   * @param b [*] =a
+   * @param options.fn add | sub | mul | div | max | min
+   * @returns y =a
+   */
+  binary(a: T, b: T, options: { fn: 'add' | 'sub' | 'mul' | 'div' | 'max' | 'min' }): T {
+    return this.#sink.run(OPS.binary, [a, b], options) as T;
+  }
+
+  /**
+   * clamp(x * mul + add, lo, hi).
+   * @param x [...] f32
+   * @param options.mul f32, default 1
+   * @param options.add f32, default 0
+   * @param options.lo f32, default -inf
+   * @param options.hi f32, default inf
+   * @returns [...] f32
+   */
+  affine(x: T, options: { mul?: number; add?: number; lo?: number; hi?: number } = {}): T {
+    return this.#sink.run(OPS.affine, [x], options) as T;
+  }
+
+  /**
+   * y = y * beta + x * alpha, in place.
+   * @param y [...] f32, changed in place
+   * @param x [...] f32
+   * @param options.alpha f32, default 1
+   * @param options.beta f32, default 1
+   */
+  accumulate(y: T, x: T, options: { alpha?: number; beta?: number } = {}): void {
+    this.#sink.run(OPS.accumulate, [y, x], options);
+  }
+
+  /**
+   * Reduction over one axis, which is removed (argmax gives the first maximum as i32).
+   * @param x [*] f32
+   * @param options.fn sum | mean | max | min | argmax
+   * @param options.axis i32, default -1
+   * @returns y reduceDtype
+   */
+  reduce(x: T, options: { fn: 'sum' | 'mean' | 'max' | 'min' | 'argmax'; axis?: number }): T {
+    return this.#sink.run(OPS.reduce, [x], options) as T;
+  }
+
+  /**
+   * Softmax over the last dim of x * scale; a row of -inf only is an error of the caller and gives NaN.
+   * @param x [...,V] f32
+   * @param options.scale f32, default 1
+   * @returns [...,V] f32
+   */
+  softmax(x: T, options: { scale?: number } = {}): T {
+    return this.#sink.run(OPS.softmax, [x], options) as T;
+  }
+
+  /**
+   * x / max(|x|, eps) over the last dim (F.normalize).
+   * @param x [...,C] f32
+   * @param options.eps f32, default 1e-12
+   * @returns [...,C] f32
+   */
+  l2Normalize(x: T, options: { eps?: number } = {}): T {
+    return this.#sink.run(OPS.l2Normalize, [x], options) as T;
+  }
+
+  /**
+   * Reorders the dims: y.dim[i] = x.dim[order[i]].
+   * @param x [*] any
+   * @param options.order dims
+   * @returns y =x
+   */
+  permute(x: T, options: { order: readonly number[] }): T {
+    return this.#sink.run(OPS.permute, [x], options) as T;
+  }
+
+  /**
+   * Copies size entries from start along one axis.
+   * @param x [*] any
+   * @param options.axis i32
+   * @param options.start i32
+   * @param options.size i32
+   * @returns y =x
+   */
+  slice(x: T, options: { axis: number; start: number; size: number }): T {
+    return this.#sink.run(OPS.slice, [x], options) as T;
+  }
+
+  /**
+   * Joins two tensors along one axis.
+   * @param a [*] any
+   * @param b [*] =a
+   * @param options.axis i32
+   * @returns y =a
+   */
+  concat(a: T, b: T, options: { axis: number }): T {
+    return this.#sink.run(OPS.concat, [a, b], options) as T;
+  }
+
+  /**
+   * Overwrites dst at start along one axis with src, in place.
+   * @param dst [*] any, changed in place
+   * @param src [*] =dst
+   * @param options.axis i32
+   * @param options.start i32
+   */
+  writeSlice(dst: T, src: T, options: { axis: number; start: number }): void {
+    this.#sink.run(OPS.writeSlice, [dst, src], options);
+  }
+
+  /**
+   * Rows of a table; an index outside [0, V) is a late index error.
+   * @param table [V,C] f32|f16|bf16
+   * @param idx [...] i32
+   * @returns [...,C] f32
+   */
+  embedding(table: T, idx: T): T {
+    return this.#sink.run(OPS.embedding, [table, idx], {}) as T;
+  }
+
+  /**
+   * Weight [N,K] to panels of 16 output columns, zero-padded, k-major: packed[p][k][j] = w[p*16+j][k]. The dtype may narrow to f16/bf16.
+   * @param w [N,K] f32|f16|bf16
+   * @param options.dtype dtype, default f32
+   * @returns [ceil(N/16),K,16] @dtype
+   */
+  linearPack(w: T, options: { dtype?: DType } = {}): T {
+    return this.#sink.run(OPS.linearPack, [w], options) as T;
+  }
+
+  /**
+   * y = residual + gate * act(x W^T + bias); gate is row gateAt of [B,G,N], one row per leading B of x (B may be 1).
+   * @param x [B,l,K] f32
+   * @param w [P,K,16] f32|f16|bf16
+   * @param options.bias [a.n] f32
+   * @param options.gate [Bg,G,a.n] f32
+   * @param options.residual [B,l,a.n] f32
+   * @param options.n i32
+   * @param options.act none | gelu | silu, default none
+   * @param options.gateAt i32, default 0
+   * @returns [B,l,a.n] f32
+   */
+  linear(x: T, w: T, options: { n: number; act?: 'none' | 'gelu' | 'silu'; gateAt?: number; bias?: T | undefined; gate?: T | undefined; residual?: T | undefined }): T {
+    return this.#sink.run(OPS.linear, [x, w, options.bias, options.gate, options.residual], options) as T;
+  }
+
+  /**
+   * Batched product a b (or a b^T with transB) times alpha.
+   * @param a [B,M,K] f32
+   * @param b [B,*] f32
+   * @param options.transB bool, default false
+   * @param options.alpha f32, default 1
+   * @returns y f32
+   */
+  matmul(a: T, b: T, options: { transB?: boolean; alpha?: number } = {}): T {
+    return this.#sink.run(OPS.matmul, [a, b], options) as T;
+  }
+
+  /**
+   * Convolution weight OIHW to panels of 16 output channels. direct: [ceil(O/16), kh*kw*I, 16], k = (ky*kw+kx)*I+i. winograd2/4 (3x3 stride 1): [16 or 36, ceil(O/16), I, 16], transformed in f32 from f64.
+   * @param w [O,I,kh,kw] f32|f16|bf16
+   * @param options.algo direct | winograd2 | winograd4, default direct
+   * @param options.dtype dtype, default f32
+   * @returns packed @dtype
+   */
+  convPack(w: T, options: { algo?: 'direct' | 'winograd2' | 'winograd4'; dtype?: DType } = {}): T {
+    return this.#sink.run(OPS.convPack, [w], options) as T;
+  }
+
+  /**
+   * NHWC convolution: y = alpha * (conv(up(x)) + bias) + beta * residual, up = nearest by upsample. Padding: before/after in both dims (3x3 s1: 1,1; the encoder's 3x3 s2: 0,1).
+   * @param x [B,h,w,I] f32
+   * @param w [*] f32|f16|bf16
+   * @param options.bias [a.o] f32
+   * @param options.residual [*] f32
+   * @param options.o i32
+   * @param options.kernel i32, default 3
+   * @param options.stride i32, default 1
+   * @param options.padBefore i32, default 1
+   * @param options.padAfter i32, default 1
+   * @param options.upsample i32, default 1
+   * @param options.algo direct | winograd2 | winograd4, default direct
+   * @param options.alpha f32, default 1
+   * @param options.beta f32, default 1
+   * @returns [B,floor((h*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1,floor((w*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1,a.o] f32
+   */
+  conv2d(x: T, w: T, options: { o: number; kernel?: number; stride?: number; padBefore?: number; padAfter?: number; upsample?: number; algo?: 'direct' | 'winograd2' | 'winograd4'; alpha?: number; beta?: number; bias?: T | undefined; residual?: T | undefined }): T {
+    return this.#sink.run(OPS.conv2d, [x, w, options.bias, options.residual], options) as T;
+  }
+
+  /**
+   * GroupNorm over NHWC with affine, then SiLU if asked; statistics in f32 or better.
+   * @param x [B,h,w,C] f32
+   * @param gamma [C] f32
+   * @param beta [C] f32
+   * @param options.groups i32, default 32
+   * @param options.eps f32, default 0.000001
+   * @param options.silu bool, default false
+   * @returns [B,h,w,C] f32
+   */
+  groupNorm(x: T, gamma: T, beta: T, options: { groups?: number; eps?: number; silu?: boolean } = {}): T {
+    return this.#sink.run(OPS.groupNorm, [x, gamma, beta], options) as T;
+  }
+
+  /**
+   * LayerNorm without affine over the last dim, then AdaLN modulation y * (1 + scale) + shift; mod is [Bm,G,C], Bm is B or 1, scaleAt/shiftAt choose the rows.
+   * @param x [B,l,C] f32
+   * @param options.mod [Bm,G,C] f32
+   * @param options.eps f32, default 0.000001
+   * @param options.scaleAt i32, default 0
+   * @param options.shiftAt i32, default 1
+   * @returns [B,l,C] f32
+   */
+  layerNorm(x: T, options: { eps?: number; scaleAt?: number; shiftAt?: number; mod?: T | undefined } = {}): T {
+    return this.#sink.run(OPS.layerNorm, [x, options.mod], options) as T;
+  }
+
+  /**
+   * Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all).
+   * @param qkv [B,l,3*a.heads*a.width] f32
+   * @param options.scaleMul [a.heads] f32
+   * @param options.visible [l] i32
+   * @param options.kCache [B,a.heads,Lmax,a.width] f32|f16|bf16, changed in place
+   * @param options.vCache [B,a.heads,Lmax,a.width] f32|f16|bf16, changed in place
+   * @param options.heads i32
+   * @param options.width i32
+   * @param options.scale f32, default 1
+   * @param options.maxScaleMul f32, default 4.605170185988092
+   * @param options.pos i32, default 0
+   * @param options.append bool, default false
+   * @returns [B,l,a.heads*a.width] f32
+   */
+  attention(qkv: T, options: { heads: number; width: number; scale?: number; maxScaleMul?: number; pos?: number; append?: boolean; scaleMul?: T | undefined; visible?: T | undefined; kCache?: T | undefined; vCache?: T | undefined }): T {
+    return this.#sink.run(OPS.attention, [qkv, options.scaleMul, options.visible, options.kCache, options.vCache], options) as T;
+  }
+
+  /**
+   * NHWC resampling: area (adaptive average), bicubic (a = -0.75, align_corners false, no antialias), nearest.
+   * @param x [B,h,w,C] f32
+   * @param options.mode area | bicubic | nearest
+   * @param options.outH i32
+   * @param options.outW i32
+   * @returns [B,a.outH,a.outW,C] f32
+   */
+  interpolate(x: T, options: { mode: 'area' | 'bicubic' | 'nearest'; outH: number; outW: number }): T {
+    return this.#sink.run(OPS.interpolate, [x], options) as T;
+  }
+
+  /**
+   * 8-bit image HWC, antialiased Lanczos (a = 3) as PIL does it: along x, then along y over bytes rounded in between, 22-bit fixed-point weights.
+   * @param x [h,w,C] u8
+   * @param options.outH i32
+   * @param options.outW i32
+   * @returns [a.outH,a.outW,C] u8
+   */
+  resizeLanczos(x: T, options: { outH: number; outW: number }): T {
+    return this.#sink.run(OPS.resizeLanczos, [x], options) as T;
+  }
+
+  /**
+   * Bytes to [-1,1] as the reference does it in f32: v = u8 / 255; v + v - 1.
+   * @param x [...] u8
+   * @returns [...] f32
+   */
+  imageToUnit(x: T): T {
+    return this.#sink.run(OPS.imageToUnit, [x], {}) as T;
+  }
+
+  /**
+   * [-1,1] to bytes: round(clamp((x + 1) * 127.5, 0, 255)), half to even; NaN gives 0.
+   * @param x [...] f32
+   * @returns [...] u8
+   */
+  unitToImage(x: T): T {
+    return this.#sink.run(OPS.unitToImage, [x], {}) as T;
+  }
+
+  /**
+   * Index of the nearest code (first one on ties): smallest squared distance, or largest cosine; no N x V matrix.
+   * @param z [N,C] f32
+   * @param codebook [V,C] f32
+   * @param options.cosine bool, default false
+   * @returns [N] i32
+   */
+  vqLookup(z: T, codebook: T, options: { cosine?: boolean } = {}): T {
+    return this.#sink.run(OPS.vqLookup, [z, codebook], options) as T;
+  }
+
+  /**
+   * Guidance: (1 + t[b]) * logits[b] - t[b] * logits[B + b].
+   * @param logits [2*B,l,V] f32
+   * @param t [B] f32
+   * @returns [B,l,V] f32
+   */
+  cfgMix(logits: T, t: T): T {
+    return this.#sink.run(OPS.cfgMix, [logits, t], {}) as T;
+  }
+
+  /**
+   * Sets to -inf what top-k, then top-p (of the softmax of what is left), remove; 0 switches either off. k and p per image.
+   * @param logits [B,l,V] f32
+   * @param topK [B] i32
+   * @param topP [B] f32
+   * @returns [B,l,V] f32
+   */
+  truncateLogits(logits: T, topK: T, topP: T): T {
+    return this.#sink.run(OPS.truncateLogits, [logits, topK, topP], {}) as T;
+  }
+
+  /**
+   * One draw per row of probabilities (they need not sum to 1): Philox4x32-10, key seed[b] = (lo, hi, imageIndex), counter (token, scale, imageIndex, stream).
+   * @param probs [B,l,V] f32
+   * @param seed [B,3] i32
+   * @param options.scale i32, default 0
+   * @returns [B,l] i32
+   */
+  multinomial(probs: T, seed: T, options: { scale?: number } = {}): T {
+    return this.#sink.run(OPS.multinomial, [probs, seed], options) as T;
+  }
+
+  /**
+   * Fused cfg_mix, truncate_logits, softmax, multinomial (same draws).
+   * @param logits [2*B,l,V] f32
+   * @param t [B] f32
+   * @param topK [B] i32
+   * @param topP [B] f32
+   * @param seed [B,3] i32
+   * @param options.scale i32, default 0
+   * @returns [B,l] i32
+   */
+  sampleCfg(logits: T, t: T, topK: T, topP: T, seed: T, options: { scale?: number } = {}): T {
+    return this.#sink.run(OPS.sampleCfg, [logits, t, topK, topP, seed], options) as T;
+  }
+
+  /**
+   * softmax((logits * mul + g) / tau) per row; g given, or -log(Exp(1)) from Philox (key as multinomial's, counter also over V).
+   * @param logits [B,l,V] f32
+   * @param options.gumbel [B,l,V] f32
+   * @param options.seed [B,3] i32
+   * @param options.mul f32, default 1
+   * @param options.tau f32, default 1
+   * @param options.scale i32, default 0
+   * @returns [B,l,V] f32
+   */
+  gumbelSoftmax(logits: T, options: { mul?: number; tau?: number; scale?: number; gumbel?: T | undefined; seed?: T | undefined } = {}): T {
+    return this.#sink.run(OPS.gumbelSoftmax, [logits, options.gumbel, options.seed], options) as T;
+  }
+
+  /**
+   * Philox numbers: uniform [mean, std) taken as [lo, hi), normal, or normal truncated to mean +- 2 (absolute, as nn.init.trunc_normal_'s default a, b) by the inverse cdf. Element i depends on (seed, stream, i) only.
+   * @param options.shape dims
+   * @param options.kind uniform | normal | trunc_normal
+   * @param options.mean f32, default 0
+   * @param options.std f32, default 1
+   * @param options.seedLo i32, default 0
+   * @param options.seedHi i32, default 0
+   * @param options.stream i32, default 0
+   * @returns y f32
+   */
+  random(options: { shape: readonly number[]; kind: 'uniform' | 'normal' | 'trunc_normal'; mean?: number; std?: number; seedLo?: number; seedHi?: number; stream?: number }): T {
+    return this.#sink.run(OPS.random, [], options) as T;
+  }
+}
