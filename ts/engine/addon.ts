@@ -53,4 +53,5 @@ export interface Addon {
   stats(handle: Handle): NativeStats;
   close(handle: Handle): Promise<void>;
   info(): NativeInfo;
+  peak(threads: number, bytes: number, rounds: number): { flops: number; bytesPerSecond: number; threads: number; target: string };
 }
