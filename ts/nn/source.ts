@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../core/check.js';
 import type { DType } from '../core/dtype.js';
 import type { Engine, Tensor } from '../engine/index.js';
 
@@ -47,7 +48,7 @@ export class WeightReader {
   }
 
   private async pause(): Promise<void> {
-    this.signal?.throwIfAborted();
+    throwIfAborted(this.signal);
     await this.engine.throttle();
   }
 }

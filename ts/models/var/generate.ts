@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { throwIfAborted } from '../../core/check.js';
 import type { Engine, Scope, Tensor } from '../../engine/index.js';
 import type { KvCache } from '../../nn/index.js';
 import { replace, type Tap } from '../tap.js';
@@ -34,7 +35,7 @@ export interface GenerateHooks {
 export async function breathe(engine: Engine, signal?: AbortSignal): Promise<void> {
   await engine.throttle();
   await nextTurn();
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
 }
 
 /**

@@ -81,12 +81,12 @@ export class VqvaeModel extends Module {
   }
 
   imgToIdxBl(engine: Engine, x: Tensor, patchNums?: readonly PatchSize[], tap?: Tap): Tensor[] {
-    return engine.scope(() => this.quantize.fToIdxBlOrFhat(engine, this.encode(engine, x, tap), false, patchNums));
+    return engine.scope(() => this.quantize.fToScales(engine, this.encode(engine, x, tap), false, patchNums).idxBl);
   }
 
   /** f_hat after every scale of the tokens of x. */
   imgToFhat(engine: Engine, x: Tensor, patchNums?: readonly PatchSize[], tap?: Tap): Tensor[] {
-    return engine.scope(() => this.quantize.fToIdxBlOrFhat(engine, this.encode(engine, x, tap), true, patchNums));
+    return engine.scope(() => this.quantize.fToScales(engine, this.encode(engine, x, tap), true, patchNums).fHats);
   }
 
   /** Codeword maps [B, pn, pn, Cvae] of every scale to images, after every scale or (one entry) after the last. */

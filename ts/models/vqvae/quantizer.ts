@@ -8,6 +8,12 @@ import { Phi, phiIndex } from './phi.js';
 /** A token map: its side length, or [height, width]. */
 export type PatchSize = number | readonly [number, number];
 
+/** What quantizing gives: tokens of every scale, and f_hat after every scale or after the last alone. */
+export interface Scales {
+  readonly idxBl: Tensor[];
+  readonly fHats: Tensor[];
+}
+
 const K_PER_SCALE = 0;
 const K_SHARED = 1;
 
@@ -78,8 +84,8 @@ export class MultiScaleQuantizer extends Module {
     return map;
   }
 
-  /** Features f [B, H, W, Cvae] to tokens of every scale, [B, ph * pw] i32, or to the accumulated f_hat after every scale. */
-  fToIdxBlOrFhat(engine: Engine, f: Tensor, toFhat: boolean, patchNums: readonly PatchSize[] = this.config.patchNums): Tensor[] {
+  /** Features f [B, H, W, Cvae] to tokens of every scale, [B, ph * pw] i32, and f_hat after every scale (`fHats`) or after the last. */
+  fToScales(engine: Engine, f: Tensor, fHats: boolean, patchNums: readonly PatchSize[] = this.config.patchNums): Scales {
     const sizes = patchSizes(patchNums);
     const [b, height, width, c] = f.shape as [number, number, number, number];
     const [lastH, lastW] = sizes.at(-1)!;
@@ -89,7 +95,8 @@ export class MultiScaleQuantizer extends Module {
     return engine.scope(() => {
       const rest = copy(ops, f);
       const fHat = ops.fill({ shape: [...f.shape] });
-      return sizes.map(([ph, pw], si) => {
+      const out: Scales = { idxBl: [], fHats: [] };
+      for (const [si, [ph, pw]] of sizes.entries()) {
         const last = si === sizes.length - 1;
         const idx = engine.scope(() => {
           const z = last ? rest : ops.interpolate(rest, { mode: 'area', outH: ph, outW: pw });
@@ -98,8 +105,11 @@ export class MultiScaleQuantizer extends Module {
           return ops.reshape(nearest, { shape: [b, ph * pw] });
         });
         engine.scope(() => this.accumulate(engine, fHat, this.embed(ops, idx, ph, pw), si, sizes.length, rest));
-        return toFhat ? copy(ops, fHat) : idx;
-      });
+        out.idxBl.push(idx);
+        if (last) out.fHats.push(fHat);
+        else if (fHats) out.fHats.push(copy(ops, fHat));
+      }
+      return out;
     });
   }
 

@@ -1,0 +1,381 @@
+import { checkBoolean, checkSignal, throwIfAborted } from '../core/check.js';
+import { ArgumentError, DisposedError } from '../core/errors.js';
+import type { Engine, Tensor } from '../engine/index.js';
+import type { Tap } from '../models/tap.js';
+import { breathe } from '../models/var/index.js';
+import {
+  inferVqvaeConfig,
+  type PatchSize,
+  patchSizes,
+  type VqvaeBuildOptions,
+  type VqvaeConfig,
+  VqvaeModel,
+  vqvaeConfig,
+  type WinogradTile,
+} from '../models/vqvae/index.js';
+import { checkKeys, InitSource, WeightReader, type WeightSource } from '../nn/index.js';
+import { type RgbImage, splitImages } from './image.js';
+import { type ImageInput, imageBatch } from './input.js';
+import { openWeights, VQVAE_FAMILY, type WeightInput } from './source.js';
+
+/** Fields of the configuration that the file cannot tell (patchNums, quantResi, usingZnorm, beta), and how to load. */
+export interface VqvaeLoadOptions extends Partial<VqvaeConfig> {
+  /** Transform of 3x3 convolutions: 2 (default), 4 faster and less exact, 0 direct sums. */
+  winograd?: WinogradTile;
+  /** When the encoder's weights are packed: on first use (default where a path is given), or at once. */
+  encoder?: 'lazy' | 'eager';
+  signal?: AbortSignal;
+}
+
+export interface VqvaeInitOptions extends Partial<VqvaeConfig> {
+  seed?: number;
+  /** Start of the codebook: 0 N(0, 1), > 0 truncated normal of that std, < 0 uniform of |eini| / V. */
+  eini?: number;
+  winograd?: WinogradTile;
+}
+
+interface WorkOptions {
+  signal?: AbortSignal;
+  /** Inspection hook, see Tap. */
+  tap?: Tap;
+}
+
+export interface TokenizeOptions extends WorkOptions {
+  /** Sizes of the token maps, from small to large; the last is the image's size / 16. Default: the model's. */
+  patchNums?: readonly PatchSize[];
+}
+
+/** Tokens of a batch of images. */
+export interface Tokens {
+  readonly count: number;
+  readonly patchNums: readonly PatchSize[];
+  /** Per scale the tokens of all images, [count * ph * pw], row by row. */
+  readonly tokens: Int32Array[];
+}
+
+/** Images, and where asked for the images after every scale. */
+export interface DecodedImages {
+  readonly images: RgbImage[];
+  /** scales[si][i] is image i after scale si; empty unless everyScale. */
+  readonly scales: RgbImage[][];
+}
+
+export interface DecodeOptions extends WorkOptions {
+  everyScale?: boolean;
+  /** Sizes of the token maps; default: square maps of the tokens' numbers. */
+  patchNums?: readonly PatchSize[];
+  /** Images in the batch; default: told by the length of the first map. */
+  count?: number;
+}
+
+/** Pixels decoded in one go; larger batches run in parts, so that memory does not grow with them. */
+const PIXELS_PER_PART = 256 * 256;
+
+export const imagesPerPart = (height: number, width: number): number => Math.max(1, Math.floor(PIXELS_PER_PART / (height * width)));
+
+/** A multi-scale VQVAE on an engine: images to tokens and back. */
+export class VQVAE {
+  private disposed = false;
+  private encoding: Promise<void> | null = null;
+
+  private constructor(
+    readonly engine: Engine,
+    /** The graph, for work on tensors. */
+    readonly model: VqvaeModel,
+    private readonly source: WeightSource,
+    private readonly release: () => void,
+  ) {}
+
+  /**
+   * Loads a state dict under the reference's names. The configuration is read from the shapes; `options` adds what they do not tell.
+   * Throws CheckpointError (file broken, keys missing or unexpected) or ArgumentError (options that contradict the file).
+   */
+  static async load(engine: Engine, input: WeightInput, options: VqvaeLoadOptions = {}): Promise<VQVAE> {
+    const { winograd, encoder, signal, ...config } = options;
+    checkSignal(signal);
+    const { source, owned } = await openWeights(input, VQVAE_FAMILY);
+    const close = () => owned?.close();
+    try {
+      const model = new VqvaeModel(inferVqvaeConfig(source, config), { winograd });
+      checkKeys('VQVAE', model.parameters(), source);
+      const vqvae = new VQVAE(engine, model, source, close);
+      await vqvae.prepare(encoder ?? (owned ? 'lazy' : 'eager'), signal);
+      return vqvae;
+    } catch (error) {
+      close();
+      throw error;
+    }
+  }
+
+  /** A model of seeded random weights, distributed as the reference starts them. */
+  static async init(engine: Engine, options: VqvaeInitOptions = {}): Promise<VQVAE> {
+    const { seed = 0, eini, winograd, ...config } = options;
+    const build: VqvaeBuildOptions = { winograd, eini };
+    const model = new VqvaeModel(vqvaeConfig(config), build);
+    const vqvae = new VQVAE(engine, model, new InitSource(model.parameters(), seed), () => {});
+    await vqvae.prepare('lazy');
+    return vqvae;
+  }
+
+  get config(): VqvaeConfig {
+    return this.model.config;
+  }
+
+  /** Side length of the images, pixels. */
+  get resolution(): number {
+    return this.config.patchNums.at(-1)! * this.model.downsample;
+  }
+
+  /** Packs the encoder if it is not yet. Called by everything that encodes. */
+  loadEncoder(signal?: AbortSignal): Promise<void> {
+    this.check();
+    this.encoding ??= this.model.loadEncoding(new WeightReader(this.engine, this.source, 'f32', signal)).catch((error: unknown) => {
+      this.encoding = null;
+      throw error;
+    });
+    return this.encoding;
+  }
+
+  /** quant_conv(encoder(x)): [B, H, W, 3] f32 in [-1, 1] to [B, H / 16, W / 16, Cvae]. The caller disposes the result. */
+  async encode(x: Tensor, options: WorkOptions = {}): Promise<Tensor> {
+    await this.loadEncoder(options.signal);
+    return this.model.encode(this.engine, x, options.tap);
+  }
+
+  /** Tokens of every scale, [B, ph * pw] i32. */
+  async imgToIdxBl(x: Tensor, options: TokenizeOptions = {}): Promise<Tensor[]> {
+    await this.loadEncoder(options.signal);
+    return this.model.imgToIdxBl(this.engine, x, options.patchNums, options.tap);
+  }
+
+  /** f_hat [B, h, w, Cvae] after every scale. */
+  async imgToFhat(x: Tensor, options: TokenizeOptions = {}): Promise<Tensor[]> {
+    await this.loadEncoder(options.signal);
+    return this.model.imgToFhat(this.engine, x, options.patchNums, options.tap);
+  }
+
+  /** Reconstructions [B, H, W, 3] in [-1, 1], after every scale or (one entry) after the last. */
+  async imgToReconstructedImg(x: Tensor, options: TokenizeOptions & { lastOne?: boolean } = {}): Promise<Tensor[]> {
+    const fHats = await this.imgToFhat(x, options);
+    const chosen = options.lastOne ? fHats.slice(-1) : fHats;
+    const images = chosen.map((fHat) => this.model.fHatToImg(this.engine, fHat));
+    for (const fHat of fHats) fHat.dispose();
+    return images;
+  }
+
+  /** decoder(post_quant_conv(fHat)) clamped to [-1, 1]: [B, h, w, Cvae] to [B, 16 h, 16 w, 3]. */
+  fHatToImg(fHat: Tensor, options: { tap?: Tap } = {}): Tensor {
+    this.check();
+    return this.model.fHatToImg(this.engine, fHat, options.tap);
+  }
+
+  /** Codeword maps [B, pn, pn, Cvae] of every scale to images. `sameShape`: all at full size; otherwise f_hat grows with the scales. */
+  embedToImg(msH: readonly Tensor[], sameShape: boolean, lastOne = false): Tensor[] {
+    this.check();
+    return this.model.embedToImg(this.engine, msH, sameShape, lastOne);
+  }
+
+  /** Tokens [B, l] of every scale to images. */
+  idxBlToImg(idxBl: readonly Tensor[], sameShape: boolean, lastOne = false, patchNums?: readonly PatchSize[]): Tensor[] {
+    this.check();
+    return this.model.idxBlToImg(this.engine, idxBl, sameShape, lastOne, patchNums);
+  }
+
+  /** Tokens of every scale to the teacher-forcing input [B, L - firstL, Cvae] of a VAR; null where progSi leaves nothing. */
+  idxBlToVarInput(idxBl: readonly Tensor[], progSi?: number): Tensor | null {
+    this.check();
+    return this.model.idxBlToVarInput(this.engine, idxBl, progSi);
+  }
+
+  /** Images (bytes of a multiple of 16 pixels a side, or files, which are resized and cropped) to tokens. */
+  async tokenize(images: ImageInput | readonly ImageInput[], options: TokenizeOptions = {}): Promise<Tokens> {
+    const patchNums = options.patchNums ?? this.config.patchNums;
+    const parts: Int32Array[][] = [];
+    const count = await this.eachPart(images, options, async (x) => {
+      const maps = this.model.imgToIdxBl(this.engine, x, patchNums, options.tap);
+      parts.push(await readAll(maps, options.signal));
+    });
+    return { count, patchNums, tokens: patchNums.map((_, si) => joined(parts.map((part) => part[si]!))) };
+  }
+
+  /** Encodes, quantizes and decodes images; with `everyScale` also the images after every scale. */
+  async reconstruct(
+    images: ImageInput | readonly ImageInput[],
+    options: TokenizeOptions & { everyScale?: boolean } = {},
+  ): Promise<DecodedImages & Tokens> {
+    const everyScale = checkBoolean('everyScale', options.everyScale ?? false);
+    const patchNums = options.patchNums ?? this.config.patchNums;
+    const tokens: Int32Array[][] = [];
+    const scales: RgbImage[][] = patchNums.map(() => []);
+    const count = await this.eachPart(images, options, async (x) => {
+      const { engine, model } = this;
+      const f = model.encode(engine, x, options.tap);
+      const { idxBl, fHats } = model.quantize.fToScales(engine, f, everyScale, patchNums);
+      f.dispose();
+      tokens.push(await readAll(idxBl, options.signal));
+      await this.decodeEach(fHats, everyScale, scales, options);
+    });
+    const last = scales.at(-1)!;
+    return { count, patchNums, tokens: patchNums.map((_, si) => joined(tokens.map((part) => part[si]!))), images: last, scales: everyScale ? scales : [] };
+  }
+
+  /** Tokens of every scale, [count * ph * pw] each, to images. */
+  async decode(tokens: readonly Int32Array[] | Tokens, options: DecodeOptions = {}): Promise<DecodedImages> {
+    const { maps, sizes, count } = this.checkTokens(tokens, options);
+    checkSignal(options.signal);
+    this.check();
+    const everyScale = checkBoolean('everyScale', options.everyScale ?? false);
+    const scales: RgbImage[][] = maps.map(() => []);
+    const [lastH, lastW] = sizes.at(-1)!;
+    const side = this.model.downsample;
+    const step = imagesPerPart(lastH * side, lastW * side);
+    for (let at = 0; at < count; at += step) {
+      const n = Math.min(step, count - at);
+      const fHats = this.engine.scope(() => {
+        const idx = maps.map((map, si) => {
+          const l = sizes[si]![0] * sizes[si]![1];
+          return this.engine.tensor(map.slice(at * l, (at + n) * l), [n, l]);
+        });
+        return this.model.idxBlToFhat(this.engine, idx, true, !everyScale, sizes);
+      });
+      await this.decodeEach(fHats, everyScale, everyScale ? scales : [scales.at(-1)!], options);
+    }
+    return { images: scales.at(-1)!, scales: everyScale ? scales : [] };
+  }
+
+  /** f_hat [B, h, w, Cvae] to images. */
+  async decodeFhat(fHat: Tensor, options: WorkOptions = {}): Promise<RgbImage[]> {
+    this.check();
+    const [count, h, w] = fHat.shape as [number, number, number];
+    const side = this.model.downsample;
+    const step = imagesPerPart(h * side, w * side);
+    const parts: Promise<RgbImage[]>[] = [];
+    const scope = this.engine.openScope({ signal: options.signal });
+    try {
+      for (let at = 0; at < count; at += step) {
+        parts.push(scope.run(() => this.readPart(fHat, at, Math.min(step, count - at), options)));
+        parts.at(-1)!.catch(() => {});
+        await breathe(this.engine, options.signal);
+      }
+      return (await Promise.all(parts)).flat();
+    } finally {
+      scope.close();
+    }
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.model.dispose();
+    this.release();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.dispose();
+  }
+
+  private async prepare(encoder: 'lazy' | 'eager', signal?: AbortSignal): Promise<void> {
+    try {
+      await this.model.loadDecoding(new WeightReader(this.engine, this.source, 'f32', signal));
+      if (encoder === 'eager') await this.loadEncoder(signal);
+      await this.engine.flush();
+    } catch (error) {
+      this.model.dispose();
+      throw error;
+    }
+  }
+
+  private check(): void {
+    if (this.disposed) throw new DisposedError('VQVAE: used after dispose()');
+  }
+
+  private readPart(fHat: Tensor, at: number, n: number, options: WorkOptions): Promise<RgbImage[]> {
+    const { engine } = this;
+    const bytes = engine.scope(() => {
+      const part = n === fHat.shape[0] ? fHat : engine.ops.slice(fHat, { axis: 0, start: at, size: n });
+      return engine.ops.unitToImage(this.model.fHatToImg(engine, part, options.tap));
+    });
+    const [, height, width] = bytes.shape as [number, number, number];
+    const read = bytes.read({ signal: options.signal }).then((data) => splitImages(data as Uint8Array, height, width));
+    bytes.dispose();
+    return read;
+  }
+
+  private async decodeEach(fHats: readonly Tensor[], everyScale: boolean, scales: RgbImage[][], options: WorkOptions): Promise<void> {
+    try {
+      const from = everyScale ? 0 : fHats.length - 1;
+      for (let si = from; si < fHats.length; si++) {
+        const images = await this.decodeFhat(fHats[si]!, options);
+        scales[scales.length - fHats.length + si]!.push(...images);
+      }
+    } finally {
+      for (const fHat of fHats) fHat.dispose();
+    }
+  }
+
+  /** Runs `work` on the images part by part, as tensors [n, H, W, 3] in [-1, 1]. */
+  private async eachPart(images: ImageInput | readonly ImageInput[], options: TokenizeOptions, work: (x: Tensor) => Promise<void>): Promise<number> {
+    this.check();
+    checkSignal(options.signal);
+    const sizes = patchSizes(options.patchNums ?? this.config.patchNums);
+    const side = this.model.downsample;
+    const [height, width] = sizes.at(-1)!.map((n) => n * side) as [number, number];
+    const list = Array.isArray(images) ? (images as readonly ImageInput[]) : [images as ImageInput];
+    if (list.length === 0) throw new ArgumentError('images: an empty list was given, at least one image is expected');
+    await this.loadEncoder(options.signal);
+    const step = imagesPerPart(height, width);
+    for (let at = 0; at < list.length; at += step) {
+      throwIfAborted(options.signal);
+      const bytes = await imageBatch(this.engine, list.slice(at, at + step), at, height, width);
+      const x = this.engine.ops.imageToUnit(bytes);
+      bytes.dispose();
+      try {
+        await work(x);
+      } finally {
+        x.dispose();
+      }
+      await breathe(this.engine, options.signal);
+    }
+    return list.length;
+  }
+
+  private checkTokens(tokens: readonly Int32Array[] | Tokens, options: DecodeOptions) {
+    const isTokens = (value: typeof tokens): value is Tokens => !Array.isArray(value);
+    const maps = isTokens(tokens) ? tokens.tokens : tokens;
+    if (!Array.isArray(maps) || maps.length === 0) throw new ArgumentError('tokens: an empty list was given, token maps of every scale are expected');
+    const given = options.patchNums ?? (isTokens(tokens) ? tokens.patchNums : undefined) ?? this.config.patchNums;
+    const sizes = patchSizes(given);
+    if (sizes.length !== maps.length)
+      throw new ArgumentError(`tokens: ${maps.length} maps were given for ${sizes.length} scales (patchNums ${JSON.stringify(given)})`);
+    const first = sizes[0]![0] * sizes[0]![1];
+    const count = options.count ?? (isTokens(tokens) ? tokens.count : maps[0]!.length / first);
+    for (const [si, map] of maps.entries()) {
+      const want = count * sizes[si]![0] * sizes[si]![1];
+      if (!(map instanceof Int32Array) || map.length !== want)
+        throw new ArgumentError(`tokens[${si}]: ${map instanceof Int32Array ? `${map.length} tokens` : typeof map} given, an Int32Array of ${want} is expected`);
+      const bad = map.findIndex((token) => token < 0 || token >= this.config.vocabSize);
+      if (bad >= 0) throw new ArgumentError(`tokens[${si}][${bad}]: ${map[bad]} was given, accepted is 0 to ${this.config.vocabSize - 1}`);
+    }
+    return { maps, sizes, count };
+  }
+}
+
+async function readAll(tensors: readonly Tensor[], signal?: AbortSignal): Promise<Int32Array[]> {
+  const reads = tensors.map((tensor) => tensor.read({ signal }) as Promise<Int32Array>);
+  for (const tensor of tensors) tensor.dispose();
+  return await Promise.all(reads);
+}
+
+function joined(parts: readonly Int32Array[]): Int32Array {
+  const out = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
