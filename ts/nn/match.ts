@@ -1,16 +1,14 @@
+import { groupKeys } from '../checkpoint/index.js';
 import { CheckpointError } from '../core/errors.js';
 import type { ParamSpec } from './module.js';
 import type { WeightSource } from './source.js';
 
-const SHOWN = 8;
+const SHOWN = 12;
 
 function list(title: string, lines: readonly string[]): string {
-  if (lines.length === 0) return '';
-  const rest = lines.length > SHOWN ? `\n    ... and ${lines.length - SHOWN} more` : '';
-  return `\n  ${title} (${lines.length}):${lines
-    .slice(0, SHOWN)
-    .map((line) => `\n    ${line}`)
-    .join('')}${rest}`;
+  const groups = groupKeys(lines);
+  const rest = groups.length > SHOWN ? [`... and ${groups.length - SHOWN} more groups`] : [];
+  return lines.length === 0 ? '' : [`\n  ${title} (${lines.length}):`, ...groups.slice(0, SHOWN), ...rest].join('\n    ');
 }
 
 const sameShape = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((dim, i) => dim === b[i]);
@@ -32,5 +30,5 @@ export function checkKeys(model: string, specs: readonly ParamSpec[], source: We
   const extra = [...source.keys()].filter((key) => !known.has(key));
   if (missing.length + extra.length + misshaped.length === 0) return;
   const detail = list('missing', missing) + list('unexpected', extra) + list('wrong shape', misshaped);
-  throw new CheckpointError(`state dict does not fit ${model}:${detail}`, { file: source.path });
+  throw new CheckpointError(`${source.path}: does not fit ${model}:${detail}`, { file: source.path, key: missing[0]?.split(' ')[0] });
 }

@@ -104,7 +104,7 @@ export function checkPairing(config: VarConfig, vqvae: VqvaeConfig, path: string
 }
 
 function dims(source: WeightSource, key: string): readonly number[] {
-  if (!source.has(key)) throw new CheckpointError(`not a VAR state dict: it has no ${key}`, { file: source.path, key });
+  if (!source.has(key)) throw new CheckpointError(`${source.path}: not a VAR state dict, it has no ${key}`, { file: source.path, key });
   return source.info(key).shape;
 }
 
@@ -127,7 +127,7 @@ async function inferPatchNums(
   if (counts) {
     const sides = counts.map((n) => Math.round(Math.sqrt(n)));
     if (sides.length === scales && total(sides) === tokens && sides.every((side, i) => side * side === counts[i])) return sides;
-    throw new CheckpointError(`lvl_1L does not describe ${scales} square token maps of ${tokens} tokens`, { file: source.path, key: 'lvl_1L' });
+    throw new CheckpointError(`${source.path}: lvl_1L does not describe ${scales} square token maps of ${tokens} tokens`, { file: source.path, key: 'lvl_1L' });
   }
   const fits = (list: readonly number[] | undefined) => list !== undefined && list.length === scales && total(list) === tokens;
   const list = [given, ofVqvae, PATCH_NUMS_256, PATCH_NUMS_512].find(fits);

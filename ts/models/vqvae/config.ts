@@ -85,7 +85,7 @@ export function inferVqvaeConfig(source: WeightSource, given: Partial<VqvaeConfi
 }
 
 function dims(source: WeightSource, key: string): readonly number[] {
-  if (!source.has(key)) throw new CheckpointError(`not a VQVAE state dict: it has no ${key}`, { file: source.path, key });
+  if (!source.has(key)) throw new CheckpointError(`${source.path}: not a VQVAE state dict, it has no ${key}`, { file: source.path, key });
   return source.info(key).shape;
 }
 
