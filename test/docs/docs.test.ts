@@ -1,0 +1,99 @@
+// driver: timeout=900
+// Every fenced block of README.md and docs/guide runs; see docs/inside/testing.md.
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { runChild } from '../../scripts/testing/child.mjs';
+import { type Block, blocksOf, commandsOf, kindOf, setupProblem } from './blocks.js';
+import { makeFolder, writeSamples } from './folder.js';
+
+const BLOCK_TIMEOUT_S = 180;
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const guide = readdirSync(join(root, 'docs/guide')).filter((name) => name.endsWith('.md'));
+const documents = ['README.md', ...guide.sort().map((name) => `docs/guide/${name}`)];
+const samples = mkdtempSync(join(tmpdir(), 'nextscale-samples-'));
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const tsx = import.meta.resolve('tsx');
+
+const test = suite('documentation');
+
+test.before(async () => {
+  assert.ok(existsSync(join(root, 'dist/cli/main.js')), 'dist/ is missing: run npm run build');
+  await writeSamples(samples);
+});
+test.after(() => rmSync(samples, { recursive: true, force: true }));
+
+async function expectSuccess(place: string, command: string, args: string[], cwd: string, env: Record<string, string>) {
+  const run = await runChild(command, args, { cwd, env, timeoutS: BLOCK_TIMEOUT_S });
+  assert.ok(run.code === 0 && !run.problem, `${place}: ${run.problem ?? `exit code ${run.code}`}\n${run.output}`);
+}
+
+async function runBlock(block: Block, place: string, folder: string, env: Record<string, string>) {
+  const kind = kindOf(block);
+  const file = join(folder, `line-${block.line}.${kind}`);
+  assert.is.not(kind, 'unlabelled', `${place}: the fence names no language`);
+  if (kind === 'setup') {
+    for (const line of commandsOf(block.text)) assert.is(setupProblem(line, manifest), null, place);
+  } else if (kind === 'sh') {
+    await expectSuccess(place, 'bash', ['-euo', 'pipefail', '-c', block.text], folder, env);
+  } else if (kind !== 'shown') {
+    writeFileSync(file, block.text);
+    if (kind === 'ts') {
+      const tsc = join(root, 'node_modules/typescript/bin/tsc');
+      await expectSuccess(`${place} (types)`, process.execPath, [tsc, '-p', folder], folder, env);
+    }
+    await expectSuccess(place, process.execPath, ['--import', tsx, file], folder, env);
+    rmSync(file);
+  }
+}
+
+for (const document of documents) {
+  test(document, async () => {
+    const { folder, env } = makeFolder(root, samples);
+    try {
+      for (const block of blocksOf(readFileSync(join(root, document), 'utf8')))
+        await runBlock(block, `${document}:${block.line}`, folder, env);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+}
+
+for (const document of documents) {
+  test(`links of ${document}`, () => {
+    const text = readFileSync(join(root, document), 'utf8').replace(/^```[\s\S]*?^```/gm, '');
+    const targets = [...text.matchAll(/(?:\]\(|(?:src|href)=")([^)"#]+)/g)]
+      .map((match) => match[1]!)
+      .filter((target) => !/^[a-z]+:/.test(target));
+    for (const target of targets) assert.ok(existsSync(join(root, dirname(document), target)), `${document}: ${target} does not exist`);
+  });
+}
+
+test('a broken block is found', async () => {
+  const { folder, env } = makeFolder(root, samples);
+  const failing = [
+    { language: 'sh', text: 'nextscale no-such-command\n' },
+    { language: 'sh', text: 'false\ntrue\n' },
+    { language: 'ts', text: "import { noSuchName } from 'nextscale';\nnoSuchName();\n" },
+    { language: 'ts', text: "const n: number = 'text';\nexport {};\n" },
+    { language: 'ts', text: "throw new Error('at run time');\nexport {};\n" },
+    { language: 'cjs', text: "require('nextscale').noSuchName();\n" },
+    { language: '', text: 'unlabelled\n' },
+    { language: 'sh', text: 'npm run no-such-script\n' },
+  ];
+  for (const [i, block] of failing.entries()) {
+    const error = await runBlock({ ...block, line: i }, 'here', folder, env).then(
+      () => null,
+      (e: Error) => e,
+    );
+    assert.ok(error, `block ${i} passed`);
+    rmSync(join(folder, `line-${i}.ts`), { force: true });
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test.run();
