@@ -30,6 +30,14 @@ export interface TensorInfo {
   shape: readonly number[];
 }
 
+export interface TensorLocation {
+  /** Bytes from the start of the file to the first element, or to the compressed record. */
+  offset: number;
+  byteLength: number;
+  contiguous: boolean;
+  deflated?: number;
+}
+
 /** What all views of one opened file share. */
 interface Content {
   file: SourceFile;
@@ -96,6 +104,13 @@ export class Checkpoint {
   info(key: string): TensorInfo {
     const { dtype, shape } = this.tensor(key);
     return { dtype, shape };
+  }
+
+  /** Where a tensor lies in the file. `deflated`: bytes it takes there when its record is compressed. */
+  location(key: string): TensorLocation {
+    const { storage, byteOffset, contiguous, size, dtype } = this.tensor(key);
+    const { offset, deflated } = storage.region!;
+    return { offset: offset + (deflated === undefined ? byteOffset : 0), byteLength: size * fileDType(dtype).size, contiguous, ...(deflated === undefined ? {} : { deflated }) };
   }
 
   /** The tensors below a prefix ('encoder' for 'encoder.conv_in.weight'), names without it. */

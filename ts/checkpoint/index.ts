@@ -1,5 +1,5 @@
 export { AtomicFile, type AtomicOptions, writeFileAtomic, writeWhole } from './atomic.js';
-export { Checkpoint, type CheckpointFormat, type OpenOptions, openCheckpoint, type TensorInfo } from './checkpoint.js';
+export { Checkpoint, type CheckpointFormat, type OpenOptions, openCheckpoint, type TensorInfo, type TensorLocation } from './checkpoint.js';
 export { FILE_DTYPES, type FileDType, fileDType } from './dtype.js';
 export { groupKeys, type MatchOptions, matchKeys } from './match.js';
 export type { Writable } from './pickle.js';

@@ -1,7 +1,7 @@
 // nextscale bench: ops against their floors, call overhead, whole jobs.
 import { Argument, Command } from 'commander';
 import type { Engine, Tensor } from '../engine/index.js';
-import { createEngine } from '../engine/index.js';
+import { createEngine, measurePeak } from '../engine/index.js';
 import { benchCalls } from './bench-calls.js';
 import { type OpCase, opCases } from './bench-cases.js';
 import { benchJob } from './bench-jobs.js';
@@ -33,7 +33,7 @@ function rounds(engine: Engine, run: (i: number) => Tensor | undefined): (n: num
 }
 
 async function benchCase(engine: Engine, c: OpCase, time: TimeOptions) {
-  await using scope = engine.openScope();
+  using scope = engine.openScope();
   const run = scope.run(() => c.setup(engine));
   return await timeRounds(rounds(engine, run), time);
 }
@@ -51,7 +51,7 @@ async function benchOps(ctx: Context, options: BenchOptions): Promise<void> {
   const cases = opCases().filter((c) => matches.test(c.name));
   if (cases.length === 0) throw new ArgumentError(`--filter: '${options.filter}' matches none of: ${opCases().map((c) => c.name).join('; ')}`);
   await using engine = await createEngine({ threads: options.threads });
-  const peak = engine.measurePeak();
+  const peak = measurePeak({ threads: engine.threads });
   const env = environment(engine.device, engine.threads);
   const gflops = peak.flops / 1e9;
   const gbs = peak.bytesPerSecond / 1e9;

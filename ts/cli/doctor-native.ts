@@ -1,8 +1,9 @@
 // The native parts: addon, image library, CUDA. Everything that can crash is loaded in a child process.
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, extname, join, resolve } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { addonPath, type NativeInfo } from '../engine/index.js';
 import { firstLine, which } from './doctor-host.js';
 
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -42,10 +43,6 @@ function reason(code: number | null, killedBy: NodeJS.Signals | null, err: strin
   return line.replace(/^Error: /, '').slice(0, 400) || `exit code ${code}`;
 }
 
-export function addonPath(): string {
-  return process.env.NEXTSCALE_ADDON ? resolve(process.env.NEXTSCALE_ADDON) : join(ROOT, 'build', 'Release', 'nextscale.node');
-}
-
 /** The newest versions of GLIBC and GLIBCXX that a binary asks for, read from its symbol version names. */
 export function needs(file: string): { glibc?: string; glibcxx?: string } {
   const text = readFileSync(file, 'latin1');
@@ -76,16 +73,23 @@ export interface Cuda {
 const LIBRARY_DIRS = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/lib/wsl/lib', '/usr/local/cuda/compat'];
 
 /** CUDA as far as it is there; reason names the first thing that is missing. */
-export function cuda(): Cuda {
+export function cuda(addon: NativeInfo | undefined): Cuda {
   const homes = [process.env.CUDA_HOME, process.env.CUDA_PATH, '/usr/local/cuda'].filter((d) => d !== undefined);
-  const nvcc = which('nvcc', homes.map((d) => join(d, 'bin')));
+  const nvcc = which(
+    'nvcc',
+    homes.map((d) => join(d, 'bin')),
+  );
   const libraries = [...(process.env.LD_LIBRARY_PATH ?? '').split(':').filter(Boolean), ...LIBRARY_DIRS];
   const driver = libraries.map((d) => join(d, 'libcuda.so.1')).find((f) => existsSync(f));
   const smi = which('nvidia-smi');
   const gpus = smi ? firstLine(smi, ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader']) : undefined;
-  const folder = dirname(addonPath());
-  const name = existsSync(folder) ? readdirSync(folder).find((f) => /cuda.*\.so$/.test(f)) : undefined;
-  const plugin = name ? join(folder, name) : undefined;
-  const missing = !driver ? 'no NVIDIA driver (libcuda.so.1)' : !plugin ? `no CUDA plug-in beside the addon${nvcc ? '' : ', and no nvcc to build one'}` : undefined;
-  return { usable: missing === undefined, nvcc, driver, gpus, plugin, ...(missing ? { reason: missing } : {}) };
+  const backend = addon?.backends.find((b) => b.name === 'cuda');
+  const plugin = join(dirname(addonPath()), 'nextscale_cuda.so');
+  const missing = [
+    driver ? '' : 'no NVIDIA driver (libcuda.so.1 not found)',
+    nvcc ? '' : 'no nvcc to build the plug-in',
+    backend?.available ? '' : backend?.reason || 'the addon does not load',
+  ].filter(Boolean);
+  const usable = driver !== undefined && backend?.available === true;
+  return { usable, nvcc, driver, gpus, ...(existsSync(plugin) ? { plugin } : {}), ...(usable ? {} : { reason: missing.join('; ') }) };
 }

@@ -18,7 +18,10 @@ async function sharpLibrary(): Promise<unknown> {
   return { versions: sharp.versions, correct: width === 8 && height === 8, formats: Object.keys(sharp.format) };
 }
 
+function addon(file: string): unknown {
+  return (createRequire(import.meta.url)(file) as { info(): unknown }).info();
+}
+
 const [what, file] = process.argv.slice(2);
-const answer =
-  what === 'addon' ? { exports: Object.keys(createRequire(import.meta.url)(file!) as object) } : what === 'sharp' ? await sharpLibrary() : await engine();
+const answer = what === 'addon' ? addon(file!) : what === 'sharp' ? await sharpLibrary() : await engine();
 process.stdout.write(`\n${JSON.stringify(answer)}\n`);

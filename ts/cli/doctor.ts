@@ -2,8 +2,9 @@
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
 import { bytes, type CommonOptions, Context, common, EXIT, paint } from './context.js';
+import { addonPath, type NativeInfo } from '../engine/index.js';
 import { cores, cpu, freeDisk, glibc, memory, tools } from './doctor-host.js';
-import { addonPath, byVersion, cuda, needs, probe, ROOT } from './doctor-native.js';
+import { byVersion, cuda, needs, probe, ROOT } from './doctor-native.js';
 
 interface Finding {
   name: string;
@@ -67,8 +68,8 @@ async function checkAddon(signal: AbortSignal): Promise<Finding> {
   if (!existsSync(file)) return { name: 'addon', state: 'bad', text: `not built: ${file} does not exist`, cure: `cd ${ROOT} && npm run build` };
   const need = needs(file);
   const text = `${file} (needs glibc ${need.glibc ?? 'none'}, GLIBCXX ${need.glibcxx ?? 'none'})`;
-  const loaded = await probe<{ exports: string[] }>(['addon', file], signal);
-  if (loaded.ok) return { name: 'addon', state: 'ok', text, data: { file, needs: need } };
+  const loaded = await probe<NativeInfo>(['addon', file], signal);
+  if (loaded.ok) return { name: 'addon', state: 'ok', text, data: { file, needs: need, ...loaded.value } };
   return { name: 'addon', state: 'bad', text: `${text} does not load: ${loaded.error}`, cure: rebuild(loaded.error), data: { file, needs: need } };
 }
 
@@ -77,14 +78,14 @@ function rebuild(error = ''): string {
   return `cd ${ROOT} && rm -rf build && npm run build${why}`;
 }
 
-async function checkEngine(signal: AbortSignal): Promise<Finding> {
+async function checkEngine(signal: AbortSignal, addon: NativeInfo | undefined): Promise<Finding> {
   const run = await probe<EngineAnswer>(['engine'], signal);
   if (!run.ok || !run.value) return { name: 'engine', state: 'bad', text: `does not run: ${run.error}`, cure: rebuild(run.error) };
   const { value } = run;
   const described = JSON.stringify(value.describe);
   if (!value.correct) return { name: 'engine', state: 'bad', text: `computes wrong results on ${described}`, cure: rebuild('SIGILL'), data: value };
-  const target = (value.describe as { simd?: string; target?: string }).simd ?? (value.describe as { target?: string }).target;
-  return { name: 'engine', state: 'ok', text: `${value.device}, ${value.threads} threads, SIMD target ${target ?? described}`, data: value };
+  const target = addon?.targets[0] ?? described;
+  return { name: 'engine', state: 'ok', text: `${value.device}, ${value.threads} threads, SIMD target ${target}`, data: value };
 }
 
 async function checkSharp(signal: AbortSignal): Promise<Finding> {
@@ -96,8 +97,8 @@ async function checkSharp(signal: AbortSignal): Promise<Finding> {
   return { name: 'sharp', state: 'bad', text: `the image library does not work: ${run.error ?? 'wrong result'}`, cure };
 }
 
-function checkCuda(): Finding {
-  const c = cuda();
+function checkCuda(addon: NativeInfo | undefined): Finding {
+  const c = cuda(addon);
   const found = [c.gpus, c.nvcc && `nvcc ${c.nvcc}`, c.plugin && `plug-in ${c.plugin}`].filter(Boolean).join(', ');
   const text = c.usable ? found : `not used: ${c.reason}${found ? ` (found: ${found})` : ''}; the CPU is used`;
   return { name: 'cuda', state: c.usable ? 'ok' : 'note', text, data: c };
@@ -119,9 +120,11 @@ export function doctorCommand(signal: AbortSignal): Command {
     .addHelpText('after', '\nExample:\n  nextscale doctor --json')
     .action(async (options: CommonOptions) => {
       const ctx = new Context(options, signal);
-      const [addon, engine, image] = await Promise.all([checkAddon(signal), checkEngine(signal), checkSharp(signal)]);
+      const [addon, image] = await Promise.all([checkAddon(signal), checkSharp(signal)]);
+      const about = addon.data as NativeInfo | undefined;
+      const engine = await checkEngine(signal, about?.targets ? about : undefined);
       signal.throwIfAborted();
-      const findings = [checkNode(), ...checkCpu(), ...checkMemory(), checkTools(), addon, engine, image, checkCuda()];
+      const findings = [checkNode(), ...checkCpu(), ...checkMemory(), checkTools(), addon, engine, image, checkCuda(about?.backends ? about : undefined)];
       const works = findings.every((f) => f.state !== 'bad');
       ctx.result({ works, findings }, render(findings, works));
       if (!works) process.exitCode = EXIT.failure;

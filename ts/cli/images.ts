@@ -2,16 +2,29 @@
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import sharp from 'sharp';
-import { writeFileAtomic } from '../checkpoint/atomic.js';
+import { writeWhole } from '../checkpoint/index.js';
 import { ArgumentError } from '../core/errors.js';
+import { decodeImage, resizeCrop } from '../data/index.js';
+import type { Engine } from '../engine/index.js';
 import type { Picture } from './grid.js';
 
 /** Writes an RGB picture as PNG and returns the path. */
-export async function writePng(path: string, picture: Picture): Promise<string> {
+export async function writePng(path: string, picture: Picture, signal?: AbortSignal): Promise<string> {
   const raw = { width: picture.width, height: picture.height, channels: 3 as const };
   const png = await sharp(Buffer.from(picture.data.buffer, picture.data.byteOffset, picture.data.byteLength), { raw }).png().toBuffer();
-  await writeFileAtomic(path, png);
+  await writeWhole(path, png, { signal });
   return path;
+}
+
+/** Reads an image file as the reference's validation does: Lanczos to 1.125 times the side, then the centre crop. */
+export async function loadPicture(engine: Engine, path: string, side: number): Promise<Picture> {
+  const image = await decodeImage(path);
+  const tensor = resizeCrop(engine, image, { finalReso: side });
+  try {
+    return { width: side, height: side, data: (await tensor.read()) as Uint8Array };
+  } finally {
+    tensor.dispose();
+  }
 }
 
 /** Makes a folder; a path that is a file is an argument error. */
@@ -32,7 +45,7 @@ export async function outputPaths(out: string, main: string): Promise<{ file: st
   return { file, folder, stem: join(folder, basename(file, extname(file))) };
 }
 
-const IMAGE = /\.(png|jpe?g|webp|avif|gif|tiff?|bmp|svg|heic|jxl|ppm)$/i;
+const IMAGE = /\.(png|jpe?g|webp|gif|tiff?|heic|heif|avif)$/i;
 
 /** Files as they are, folders as the image files in them, in the order of their names. */
 export async function imageFiles(paths: readonly string[]): Promise<string[]> {
