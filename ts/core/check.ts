@@ -72,7 +72,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new AbortError('the work was aborted', { cause: signal.reason });
 }
 
-/** Refuses options that are not known, with the nearest known name. */
+/** Refuses options that are not known, and lists those that are. */
 export function checkOptions(where: string, options: unknown, known: readonly string[]): void {
   if (options === undefined) return;
   if (typeof options !== 'object' || options === null || Array.isArray(options)) refuse(where, options, 'an object of options');

@@ -1,4 +1,5 @@
 // Shape rules and checks that a pattern cannot say, by the names ops.json gives them. Kernels rely on every one of them.
+import { checkShape } from './check.js';
 import type { DType } from './dtype.js';
 import { ArgumentError } from './errors.js';
 import { shapeFailure, showShape, sizeOf } from './shapes.js';
@@ -20,13 +21,13 @@ function range(c: RuleContext, name: string, lo: number, hi: number): number {
 }
 
 export function attrShape(c: RuleContext): readonly number[] {
-  return dims(c, 'shape');
+  return [...checkShape(`[${c.op}] shape`, c.a.shape)];
 }
 
 export function reshape(c: RuleContext): readonly number[] {
-  const shape = dims(c, 'shape');
+  const shape = checkShape(`[${c.op}] shape`, c.a.shape);
   if (sizeOf(shape) !== sizeOf(input(c, 'x').shape)) shapeFailure(c, `cannot be reshaped to ${showShape(shape)}`);
-  return shape;
+  return [...shape];
 }
 
 export function broadcast(c: RuleContext): readonly number[] {

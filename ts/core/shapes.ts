@@ -1,4 +1,4 @@
-import { checkBoolean, checkEnum, checkInt, checkNumber, checkShape } from './check.js';
+import { checkArray, checkBoolean, checkEnum, checkInt, checkNumber } from './check.js';
 import { DTYPES, type DType } from './dtype.js';
 import { ArgumentError, DTypeError, ShapeError } from './errors.js';
 import type {
@@ -46,7 +46,7 @@ function checkAttr(op: string, decl: AttrDecl, value: unknown): AttrValue {
     case 'bool':
       return checkBoolean(name, value);
     case 'dims':
-      return checkShapeLike(name, value);
+      return checkDims(name, value);
     case 'dtype':
       return checkEnum(name, value, DTYPES);
     case 'enum':
@@ -54,20 +54,29 @@ function checkAttr(op: string, decl: AttrDecl, value: unknown): AttrValue {
   }
 }
 
-// `order` of permute is a list of dims as well, and holds zeros.
-function checkShapeLike(name: string, value: unknown): readonly number[] {
-  if (Array.isArray(value) && value.includes(0)) {
-    for (const v of value) checkInt(name, v, 0, 5);
-    return checkShape(
-      name,
-      value.map((v) => v + 1),
-    ).map((v) => v - 1);
+// A shape or an order of axes; the rule of the op knows which and checks the lower bound.
+function checkDims(name: string, value: unknown): readonly number[] {
+  const list = checkArray(name, value, 0, 6);
+  for (const v of list) checkInt(name, v, 0, 0x7fffffff);
+  return list as readonly number[];
+}
+
+const knownOptions = new WeakMap<OpDecl, Set<string>>();
+
+function checkKnown(op: OpDecl, given: object): void {
+  let known = knownOptions.get(op);
+  if (!known) {
+    known = new Set([...op.attrs.map((a) => a.name), ...op.inputs.filter((t) => t.optional).map((t) => t.name)]);
+    knownOptions.set(op, known);
   }
-  return checkShape(name, value);
+  for (const key in given) {
+    if (!known.has(key)) throw new ArgumentError(`[${op.name}] unknown option ${key}, known are ${[...known].join(', ') || 'none'}`);
+  }
 }
 
 /** All attributes with their defaults, each of its declared type. */
 export function resolveAttrs(op: OpDecl, given: object): Attrs {
+  checkKnown(op, given);
   const attrs: Record<string, AttrValue> = {};
   const values = given as Record<string, unknown>;
   for (const decl of op.attrs) {

@@ -76,9 +76,9 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const handle = this.#open();
     this.#reserve(data.byteLength);
     this.#submit();
-    const t = this.#make({ dtype: type, shape: dims }, 'tensor');
-    this.#guard(() => this.#addon.upload(handle, t.slot, t.generation, dtypeCode(type), dims, data), t);
-    return t;
+    return this.#source({ dtype: type, shape: dims }, 'tensor', (slot, generation) =>
+      this.#addon.upload(handle, slot, generation, dtypeCode(type), dims, data),
+    );
   }
 
   /**
@@ -93,9 +93,9 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const handle = this.#open();
     this.#reserve(0);
     this.#submit();
-    const t = this.#make({ dtype, shape: dims }, 'fromFile');
-    this.#guard(() => this.#addon.map(handle, t.slot, t.generation, dtypeCode(dtype), dims, file, byteOffset), t);
-    return t;
+    return this.#source({ dtype, shape: dims }, 'fromFile', (slot, generation) =>
+      this.#addon.map(handle, slot, generation, dtypeCode(dtype), dims, file, byteOffset),
+    );
   }
 
   /** Runs fn at once and disposes every tensor created inside, except those in its return value. For async work see openScope(). */
@@ -174,7 +174,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const specs = infer(op, inputs, attrs);
     this.#reserve(0);
     if (this.#encoder.full) this.#submit();
-    const outputs = specs.map((s) => this.#make(s, op.name));
+    const outputs = specs.map((s) => this.#make(s, op.name, this.#slots.take()));
     this.#encoder.op(op, inputs, outputs, specs, attrs, this.#group);
     this.#schedule();
     return outputs[0];
@@ -187,8 +187,19 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     if (t.disposed) throw new DisposedError(`${name} ${t.dtype}${showShape(t.shape)} is disposed`);
   }
 
-  #make(spec: OutputSpec, made: string): Tensor {
+  // A tensor that the addon is asked for at once; a refused call leaves no trace.
+  #source(spec: OutputSpec, made: string, ask: (slot: number, generation: number) => void): Tensor {
     const slot = this.#slots.take();
+    try {
+      ask(slot, this.#slots.generation(slot));
+    } catch (e) {
+      this.#slots.give(slot);
+      throw toError(e);
+    }
+    return this.#make(spec, made, slot);
+  }
+
+  #make(spec: OutputSpec, made: string, slot: number): Tensor {
     const t = new Tensor(this, this.#host, slot, this.#slots.generation(slot), spec.dtype, Object.freeze(spec.shape));
     this.#owner?.adopt(t);
     this.#leaks.watch(t, made);
@@ -278,14 +289,9 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const { length, words } = this.#encoder;
     if (length === 0) return;
     this.#encoder.clear();
-    this.#guard(() => this.#addon.submit(this.#open(), words, length));
-  }
-
-  #guard(call: () => void, made?: Tensor): void {
     try {
-      call();
+      this.#addon.submit(this.#open(), words, length);
     } catch (e) {
-      made?.dispose();
       throw toError(e);
     }
   }
