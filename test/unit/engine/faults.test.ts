@@ -1,0 +1,161 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { EngineError } from '../../../ts/core/errors.js';
+import { createEngine, type Engine, type Tensor } from '../../../ts/engine/index.js';
+
+const test = suite('late errors');
+
+type Outcome = 'ok' | Error;
+const outcome = (p: Promise<unknown>): Promise<Outcome> => p.then(() => 'ok' as const, (e: Error) => e);
+
+// Eight independent chains of five commands (20 to 60 settle promises), one command of which fails.
+function chains(engine: Engine): { reads: Promise<Outcome>[]; tail: Promise<Outcome>[] } {
+  const reads: Promise<Outcome>[] = [];
+  for (let k = 0; k < 8; k++) {
+    let t: Tensor = engine.ops.fill({ shape: [3], value: k });
+    for (let i = 0; i < 4; i++) {
+      t = engine.ops.affine(t, { add: i });
+      reads.push(outcome(t.read()));
+    }
+  }
+  return { reads, tail: [outcome(engine.flush()), outcome(engine.throttle())] };
+}
+
+test('a fault at the n-th command settles every promise and poisons its own chain only', async () => {
+  for (let n = 1; n <= 41; n++) {
+    const engine = await createEngine({ device: 'null', fault: { failCommand: n } });
+    const { reads, tail } = chains(engine);
+    const results = await Promise.all(reads);
+    const failed = results.map((r, i) => (r === 'ok' ? -1 : i)).filter((i) => i >= 0);
+    const [flushed, throttled] = await Promise.all(tail);
+    const closed = await outcome(engine.close());
+    assert.is(throttled, 'ok');
+    if (n > 40) {
+      assert.equal([failed.length, flushed, closed], [0, 'ok', 'ok']);
+      continue;
+    }
+    // Command n is number (n - 1) % 5 of chain floor((n - 1) / 5); number 0 is the fill.
+    const chain = Math.floor((n - 1) / 5);
+    const from = Math.max(0, ((n - 1) % 5) - 1);
+    assert.equal(failed, [0, 1, 2, 3].slice(from).map((i) => 4 * chain + i));
+    for (const i of failed) {
+      const e = results[i] as EngineError;
+      assert.instance(e, EngineError);
+      assert.is(e.command, n);
+      assert.is(e.op, (n - 1) % 5 === 0 ? 'fill' : 'affine');
+      assert.match(e.message, new RegExp(`injected fault at command ${n} `));
+    }
+    // The reads have told it.
+    assert.equal([flushed, closed], ['ok', 'ok']);
+  }
+});
+
+for (const [what, fault] of [
+  ['allocation', 'failAlloc'],
+  ['upload', 'failUpload'],
+  ['download', 'failDownload'],
+] as const) {
+  test(`a fault at the n-th ${what} settles every promise`, async () => {
+    for (let n = 1; n <= 12; n++) {
+      const engine = await createEngine({ device: 'null', fault: { [fault]: n } });
+      const all: Promise<Outcome>[] = [];
+      for (let i = 0; i < 10; i++) {
+        const t = engine.tensor(new Float32Array(i + 1), [i + 1]);
+        all.push(outcome(engine.ops.unary(t, { fn: 'neg' }).read()));
+      }
+      all.push(outcome(engine.flush()));
+      const results = await Promise.all(all);
+      const bad = results.filter((r) => r !== 'ok').length;
+      // An allocation that fails once is repeated after the cache was dropped.
+      if (fault === 'failAlloc') assert.is(bad, 0);
+      else assert.is(bad, n <= 10 ? 1 : 0);
+      assert.is(await outcome(engine.close()), 'ok');
+    }
+  });
+}
+
+test('flush tells the first error nobody was told, once', async () => {
+  const engine = await createEngine({ device: 'null', fault: { failCommand: 2 } });
+  const a = engine.ops.fill({ shape: [2, 3] });
+  const b = engine.ops.affine(a);
+  const e = (await outcome(engine.flush())) as EngineError;
+  assert.is(e.message, '[affine] injected fault at command 2 (f32[2,3] -> f32[2,3]), command 2');
+  assert.equal([e.op, e.command, e.shapes, e.code], ['affine', 2, 'f32[2,3] -> f32[2,3]', 'ERR_ENGINE']);
+  assert.is(await outcome(engine.flush()), 'ok');
+  assert.is(((await outcome(b.read())) as Error).message, e.message);
+  assert.is(await outcome(a.read()), 'ok');
+  assert.is(engine.stats().failed, 1);
+  await engine.close();
+});
+
+test('close rejects with an untold error, and is closed even so', async () => {
+  const engine = await createEngine({ device: 'null', fault: { failCommand: 1, code: 4 } });
+  engine.ops.fill({ shape: [1] });
+  const e = (await outcome(engine.close())) as EngineError;
+  assert.equal([e.name, e.code, e.op], ['EngineError', 'ERR_INDEX', 'fill']);
+  assert.ok(engine.closed);
+});
+
+test('error events carry every late error', async () => {
+  const engine = await createEngine({ device: 'null', fault: { failCommand: 1 } });
+  const seen: Error[] = [];
+  engine.on('error', (e) => seen.push(e));
+  const t = engine.ops.fill({ shape: [1] });
+  engine.ops.affine(t);
+  await outcome(engine.flush());
+  assert.equal(seen.map((e) => (e as EngineError).op), ['fill']);
+  await engine.close();
+});
+
+test('an input changed in place is poisoned; a command that reads poison does not run', async () => {
+  const engine = await createEngine({ device: 'null', fault: { failCommand: 3 } });
+  const state = engine.ops.fill({ shape: [4] });
+  const grad = engine.ops.fill({ shape: [4] });
+  engine.ops.accumulate(state, grad);
+  const after = engine.ops.affine(state);
+  const other = engine.ops.affine(grad);
+  const results = await Promise.all([state, after, grad, other].map((t) => outcome(t.read())));
+  assert.equal(results.map((r) => (r === 'ok' ? 'ok' : (r as EngineError).op)), ['accumulate', 'accumulate', 'ok', 'ok']);
+  assert.is(engine.stats().ops.affine?.count, 1);
+  // A poisoned tensor is disposed as any other, and its slot is clean afterwards.
+  state.dispose();
+  const fresh = engine.ops.fill({ shape: [4] });
+  assert.is(fresh.slot, state.slot);
+  assert.is(await outcome(fresh.read()), 'ok');
+  await engine.close();
+});
+
+test('out of memory: cached blocks are dropped first, then it is an error of that op alone', async () => {
+  const engine = await createEngine({ device: 'null', fault: { allocLimit: 100_000 } });
+  const small = engine.ops.fill({ shape: [20_000] });
+  small.dispose();
+  const large = engine.ops.fill({ shape: [24_000] });
+  assert.is(await outcome(large.read()), 'ok');
+  const second = engine.ops.fill({ shape: [24_000] });
+  const e = (await outcome(second.read())) as EngineError;
+  assert.equal([e.name, e.code], ['OutOfMemoryError', 'ERR_OUT_OF_MEMORY']);
+  large.dispose();
+  assert.is(await outcome(engine.ops.fill({ shape: [24_000] }).read()), 'ok');
+  await engine.close();
+});
+
+test('a lost device fails what follows with the same error', async () => {
+  const engine = await createEngine({ device: 'null', fault: { failCommand: 2, code: 8 } });
+  const a = engine.ops.fill({ shape: [1] });
+  const b = engine.ops.fill({ shape: [1] });
+  const c = engine.ops.fill({ shape: [1] });
+  const results = (await Promise.all([a, b, c].map((t) => outcome(t.read())))) as EngineError[];
+  assert.equal(results.map((r) => (typeof r === 'string' ? r : `${r.code} ${r.command}`)), ['ok', 'ERR_DEVICE_LOST 2', 'ERR_DEVICE_LOST 2']);
+  await outcome(engine.close());
+});
+
+test('a device that does not open rejects createEngine', async () => {
+  const e = (await outcome(createEngine({ device: 'null', fault: { failCreate: 1 } }))) as Error;
+  assert.match(e.message, /told to fail/);
+  const unknown = (await outcome(createEngine({ device: 'tpu' as 'cpu' }))) as Error;
+  assert.match(unknown.message, /device is "tpu": expected one of cpu, null, cuda/);
+  const option = (await outcome(createEngine({ thread: 2 } as object))) as Error;
+  assert.match(option.message, /unknown option "thread"/);
+});
+
+test.run();
