@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { AbortError } from '../core/errors.js';
 import type { RgbImage } from './image.js';
 
@@ -46,6 +47,8 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Sc
   private settled = false;
 
   constructor(work: GenerationWork, scalePreviews: boolean | undefined, signal: AbortSignal | undefined) {
+    // Every read of the run listens to it.
+    setMaxListeners(0, this.controller.signal);
     const forward = () => this.controller.abort(signal?.reason);
     if (signal?.aborted) forward();
     signal?.addEventListener('abort', forward, { once: true });
