@@ -15,10 +15,16 @@ function operand(t: Ten, index: readonly number[]): number {
   return pick(t, ...own);
 }
 
+// Integers: a division truncates and gives 0 for a zero divisor, the rest wraps.
+function wholeNumber(v: number): number {
+  return Number.isFinite(v) ? Math.trunc(v) | 0 : 0;
+}
+
 export default function binary(c: Args): Outputs {
   const a = c.ten('a');
   const b = c.ten('b');
   const f = FUNCTIONS[c.str('fn')] as (a: number, b: number) => number;
+  const integer = c.dtypes.a === 'i32';
   const rank = Math.max(a.shape.length, b.shape.length);
   const shape = Array.from({ length: rank }, (_, i) =>
     Math.max(a.shape[i - rank + a.shape.length] ?? 1, b.shape[i - rank + b.shape.length] ?? 1),
@@ -27,7 +33,8 @@ export default function binary(c: Args): Outputs {
     'y',
     make(shape, (i) => {
       const index = coordinates(i, shape);
-      return f(operand(a, index), operand(b, index));
+      const v = f(operand(a, index), operand(b, index));
+      return integer ? wholeNumber(v) : v;
     }),
   );
 }

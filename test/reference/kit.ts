@@ -24,6 +24,7 @@ export class Args {
   constructor(
     readonly inputs: Readonly<Record<string, Ten | undefined>>,
     readonly attrs: AttrMap,
+    readonly dtypes: Readonly<Record<string, string>> = {},
   ) {}
 
   ten(name: string): Ten {

@@ -1,0 +1,62 @@
+// driver: timeout=600
+// Every op of ops.json against its float64 reference definition: the declared tests, random other shapes, the other dtypes; the same bits
+// for 1 and 2 threads; inputs untouched. NEXTSCALE_SEED chooses other numbers, NEXTSCALE_OPS=a,b some of the ops.
+import { existsSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createEngine, type Engine } from '../../ts/engine/index.js';
+import type { Reference } from '../reference/kit.js';
+import { casesOf, DECLARED } from './cases.js';
+import { runCase } from './run.js';
+
+const seed = Number(process.env.NEXTSCALE_SEED ?? 20240403);
+const wanted = process.env.NEXTSCALE_OPS?.split(',');
+const parity = suite('parity');
+const engines: Engine[] = [];
+let passed = 0;
+let failed = 0;
+
+async function referenceOf(name: string): Promise<Reference> {
+  const url = new URL(`../reference/${name}.ts`, import.meta.url);
+  assert.ok(existsSync(url), `op ${name} has no reference definition: test/reference/${name}.ts`);
+  return ((await import(url.href)) as { default: Reference }).default;
+}
+
+parity.before(async () => {
+  console.log(`parity: seed ${seed}`);
+  engines.push(await createEngine({ device: 'cpu', threads: 1 }), await createEngine({ device: 'cpu', threads: 2 }));
+});
+
+parity.after(async () => {
+  for (const engine of engines) await engine.close();
+  console.log(`${passed} passed, ${failed} failed`);
+});
+
+for (const op of DECLARED) {
+  if (wanted && !wanted.includes(op.name)) continue;
+  parity(op.name, async () => {
+    const problems: string[] = [];
+    let cases = 0;
+    let error = 0;
+    try {
+      assert.ok(op.tests && op.tests.length > 0, `op ${op.name} declares no tests`);
+      const reference = await referenceOf(op.name);
+      for (const c of casesOf(op, seed)) {
+        const verdict = await runCase(c, reference, engines, seed);
+        cases++;
+        error = Math.max(error, verdict.error);
+        problems.push(...verdict.problems.map((p) => `${op.name} ${verdict.label}: ${p}`));
+      }
+    } catch (e) {
+      problems.push(e instanceof Error ? e.message : String(e));
+    }
+    if (problems.length > 0) failed++;
+    else passed++;
+    console.log(
+      `${op.name.padEnd(16)} ${String(cases).padStart(3)} cases  error ${error.toExponential(1)}  ${problems.length > 0 ? 'FAIL' : 'ok'}`,
+    );
+    assert.is(problems.length, 0, problems.join('\n'));
+  });
+}
+
+parity.run();

@@ -1,0 +1,152 @@
+// Runs one case on engines with 1 and 2 threads and compares with the reference definition.
+import type { DType, TypedData } from '../../ts/core/dtype.js';
+import type { Engine, Tensor } from '../../ts/engine/index.js';
+import { Args, type AttrMap, type Outputs, type Reference, sizeOf, type Ten, toDType } from '../reference/kit.js';
+import { type Case, type CaseInput, camel } from './cases.js';
+import { Draw, decode, encode } from './draw.js';
+
+/** Closer than this, rounding may choose the other side. */
+const SAFE_MARGIN = 1e-6;
+
+const INTEGERS: Readonly<Record<string, readonly [number, number]>> = { i32: [-1000, 1000], u8: [0, 256] };
+
+function visible(levels: readonly number[]): number[] {
+  let seen = 0;
+  return levels.flatMap((n) => {
+    seen += n;
+    return new Array<number>(n).fill(seen);
+  });
+}
+
+function drawInput(c: Case, input: CaseInput, draw: Draw): Ten {
+  const { test } = c;
+  const fixed = input.name === 'visible' ? visible(test.levels ?? []) : test.values?.[input.name];
+  if (fixed) {
+    if (fixed.length !== sizeOf(input.shape))
+      throw new Error(`${c.op.name}: ${fixed.length} values for ${input.name} of shape ${input.shape}`);
+    return { shape: input.shape, data: Float64Array.from(fixed, (v) => toDType(v, input.dtype)) };
+  }
+  const ints = test.intRange?.[input.name] ?? INTEGERS[input.dtype];
+  const [lo, hi] = test.range ?? [-1, 1];
+  const data = new Float64Array(sizeOf(input.shape));
+  for (let i = 0; i < data.length; i++) data[i] = ints ? draw.int(ints[0], ints[1]) : toDType(draw.between(lo, hi), input.dtype);
+  return { shape: input.shape, data };
+}
+
+export interface Drawn {
+  readonly inputs: Readonly<Record<string, Ten>>;
+  readonly want: Outputs;
+}
+
+/** Inputs whose discrete choices are clear, and what the op must give for them. */
+export function drawCase(c: Case, reference: Reference, seed: number): Drawn {
+  const dtypes = Object.fromEntries(c.inputs.map((i) => [i.name, i.dtype]));
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const inputs = Object.fromEntries(c.inputs.map((i) => [i.name, drawInput(c, i, new Draw(seed, c.op.name, c.label, i.name, attempt))]));
+    const want = reference(new Args(inputs, c.attrs as AttrMap, dtypes));
+    if (want.margin === undefined || want.margin > SAFE_MARGIN) return { inputs, want };
+  }
+  throw new Error(`${c.op.name} ${c.label}: every draw lies within ${SAFE_MARGIN} of a boundary`);
+}
+
+interface Read {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: TypedData;
+}
+type Reads = Readonly<Record<string, Read>>;
+
+function upload(engine: Engine, input: CaseInput, t: Ten, c: Case): Tensor {
+  if (!input.packed) return engine.tensor(encode(t.data, input.dtype), input.shape, input.dtype);
+  const raw = engine.tensor(Float32Array.from(t.data), input.shape, 'f32');
+  if (input.packed === 'linear') return engine.ops.linearPack(raw, { dtype: input.dtype });
+  return engine.ops.convPack(raw, { algo: c.attrs.algo as 'direct' | 'winograd2' | 'winograd4', dtype: input.dtype });
+}
+
+type Method = (...args: unknown[]) => Tensor | undefined;
+
+/** Calls the op as a user would; all its outputs and inputs, read afterwards. */
+export async function runOn(engine: Engine, c: Case, drawn: Drawn): Promise<{ out: Reads; before: Reads; after: Reads }> {
+  const scope = engine.openScope();
+  try {
+    const tensors = new Map<string, Tensor>();
+    let y: Tensor | undefined;
+    const before: Record<string, Read> = {};
+    const read = async (t: Tensor): Promise<Read> => ({ dtype: t.dtype, shape: t.shape, data: await t.read() });
+    scope.run(() => {
+      for (const i of c.inputs) tensors.set(i.name, upload(engine, i, drawn.inputs[i.name] as Ten, c));
+    });
+    for (const [name, t] of tensors) before[name] = await read(t);
+    scope.run(() => {
+      const method = (engine.ops as unknown as Record<string, Method>)[camel(c.op.name)] as Method;
+      const required = c.decl.inputs.filter((i) => !i.optional).map((i) => tensors.get(i.name));
+      const optional = c.decl.inputs.filter((i) => i.optional && tensors.has(i.name)).map((i) => [i.name, tensors.get(i.name)]);
+      y = method.call(engine.ops, ...required, { ...c.attrs, ...Object.fromEntries(optional) });
+    });
+    const after: Record<string, Read> = {};
+    for (const [name, t] of tensors) after[name] = await read(t);
+    const out: Record<string, Read> = y && c.op.out[0] ? { [c.op.out[0].name]: await read(y) } : {};
+    return { out, before, after };
+  } finally {
+    scope.close();
+  }
+}
+
+const sameBits = (a: TypedData, b: TypedData): boolean =>
+  Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
+
+/** Largest error against max(1, max |want|), and the first element beyond the tolerance. */
+export function compare(got: Read, want: Ten, tol: number): { error: number; why: string } {
+  if (got.shape.join() !== want.shape.join()) return { error: Number.POSITIVE_INFINITY, why: `shape is ${got.shape}, not ${want.shape}` };
+  const values = decode(got.data, got.dtype);
+  const integer = got.dtype === 'i32' || got.dtype === 'u8';
+  let scale = 1;
+  for (const v of want.data) if (Number.isFinite(v)) scale = Math.max(scale, Math.abs(v));
+  let error = 0;
+  let why = '';
+  values.forEach((g, i) => {
+    const w = want.data[i] as number;
+    if (g === w || (Number.isNaN(g) && Number.isNaN(w))) return;
+    const e = integer || !Number.isFinite(g) || !Number.isFinite(w) ? Number.POSITIVE_INFINITY : Math.abs(g - w) / scale;
+    if (!(e <= tol) && !why) why = `element ${i} is ${g}, not ${w}`;
+    error = Math.max(error, e);
+  });
+  return { error, why };
+}
+
+export interface Verdict {
+  readonly label: string;
+  readonly error: number;
+  readonly problems: readonly string[];
+}
+
+export async function runCase(c: Case, reference: Reference, engines: readonly Engine[], seed: number): Promise<Verdict> {
+  const drawn = drawCase(c, reference, seed);
+  const problems: string[] = [];
+  let error = 0;
+  const runs = [];
+  for (const engine of engines) runs.push(await runOn(engine, c, drawn));
+  const [first] = runs as [(typeof runs)[number]];
+  for (const [name, want] of Object.entries(drawn.want.tensors)) {
+    const got = first.out[name] ?? first.after[name];
+    if (!got) {
+      problems.push(`${name}: no such output`);
+      continue;
+    }
+    const found = compare(got, want, c.tol);
+    error = Math.max(error, found.error);
+    if (found.why) problems.push(`${name}: ${found.why} (error ${found.error.toExponential(2)}, tolerance ${c.tol})`);
+  }
+  for (const [i, run] of runs.entries()) {
+    for (const [name, got] of Object.entries({ ...run.out, ...run.after })) {
+      const one = first.out[name] ?? first.after[name];
+      if (!one || !sameBits(got.data, one.data))
+        problems.push(`${name}: ${engines[i]?.threads} threads give other bits than ${engines[0]?.threads}`);
+    }
+    for (const input of c.decl.inputs) {
+      const [was, is] = [run.before[input.name], run.after[input.name]];
+      if (was && is && !input.mut && !sameBits(was.data, is.data)) problems.push(`input ${input.name} was changed`);
+    }
+  }
+  return { label: c.label, error, problems };
+}
