@@ -1,5 +1,5 @@
-// A seeded random codebook for an untrained VQVAE whose features have been measured: codes follow the second moment of the features,
-// with lengths spread over two decades, so that coarse and fine residuals both find a code. Nothing is trained.
+// A seeded random start of the quantizer of an untrained VQVAE whose features have been measured: codes follow the second moment of the
+// features, with lengths that cover whole features and late residuals; phi starts near the identity. Nothing is trained.
 import type { DType } from '../core/dtype.js';
 import type { Engine, Tensor } from '../engine/index.js';
 import type { WeightInfo, WeightSource } from '../nn/index.js';
@@ -34,8 +34,8 @@ export function cholesky(m: Float64Array, c: number): Float64Array {
   return l;
 }
 
-const LONGEST = 1.5;
-const SHORTEST = 0.015;
+const LONGEST = 1.2;
+const SHORTEST = 0.25;
 
 /** Code v = r_v L g_v with g normal [V, c]; r_v falls geometrically from the first code to the last. */
 export function spreadCodes(normal: Float32Array, factor: Float64Array, c: number): Float32Array {
@@ -50,6 +50,13 @@ export function spreadCodes(normal: Float32Array, factor: Float64Array, c: numbe
     }
   }
   return codes;
+}
+
+/** A 3x3 convolution near the identity: the identity plus a share of the random weights [c, c, 3, 3]. */
+export function nearIdentity(weights: Float32Array, c: number, share: number): Float32Array {
+  const out = weights.map((w) => w * share);
+  for (let o = 0; o < c; o++) out[(o * c + o) * 9 + 4]! += 1;
+  return out;
 }
 
 /** Another source with some tensors replaced by given f32 values of the same shape. */

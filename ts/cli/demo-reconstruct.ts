@@ -3,10 +3,13 @@ import type { Engine, Tensor } from '../engine/index.js';
 import { type VqvaeConfig, VqvaeModel } from '../models/vqvae/index.js';
 import { InitSource, WeightReader } from '../nn/index.js';
 import { VQVAE } from '../sample/index.js';
-import { cholesky, OverlaySource, relativeDistance, secondMoment, spreadCodes } from './demo-codebook.js';
+import { cholesky, nearIdentity, OverlaySource, relativeDistance, secondMoment, spreadCodes } from './demo-codebook.js';
 import { type Picture, psnr } from './grid.js';
 
 const CODEBOOK = 'quantize.embedding.weight';
+const PHI = /^quantize\.quant_resi\..*weight$/;
+/** Random part of phi's convolutions. */
+const PHI_SHARE = 0.25;
 
 export interface Converged {
   /** tokens per picture over all scales */
@@ -25,7 +28,7 @@ export interface ConvergedRow {
   pictures: Picture[];
 }
 
-/** Random weights of this seed, with a random codebook that follows the second moment of the pictures' features. */
+/** Random weights of this seed, with a random codebook that follows the second moment of the pictures' features, and phi near the identity. */
 export async function seededVqvae(engine: Engine, config: VqvaeConfig, seed: number, pictures: readonly Picture[]): Promise<VQVAE> {
   const model = new VqvaeModel(config);
   const random = new InitSource(model.parameters(), seed);
@@ -37,13 +40,23 @@ export async function seededVqvae(engine: Engine, config: VqvaeConfig, seed: num
     const rows = (await f.read()) as Float32Array;
     x.dispose();
     f.dispose();
-    const normal = random.load(engine, CODEBOOK);
-    const codes = spreadCodes((await normal.read()) as Float32Array, cholesky(secondMoment(rows, c), c), c);
-    normal.dispose();
-    return await VQVAE.load(engine, new OverlaySource(random, new Map([[CODEBOOK, codes]])), { ...config });
+    const values = new Map<string, Float32Array>();
+    for (const { name } of model.quantize.parameters()) {
+      const drawn = await drawnValues(engine, random, name);
+      if (name === CODEBOOK) values.set(name, spreadCodes(drawn, cholesky(secondMoment(rows, c), c), c));
+      else if (PHI.test(name)) values.set(name, nearIdentity(drawn, c, PHI_SHARE));
+    }
+    return await VQVAE.load(engine, new OverlaySource(random, values), { ...config });
   } finally {
     model.dispose();
   }
+}
+
+async function drawnValues(engine: Engine, source: InitSource, name: string): Promise<Float32Array> {
+  const tensor = source.load(engine, name);
+  const values = (await tensor.read()) as Float32Array;
+  tensor.dispose();
+  return values;
 }
 
 function toTensor(engine: Engine, pictures: readonly Picture[]): Tensor {

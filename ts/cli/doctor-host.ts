@@ -24,13 +24,17 @@ export function which(name: string, extra: readonly string[] = []): string | und
   return undefined;
 }
 
-/** First line that a program prints, or undefined when it cannot run. */
-export function firstLine(program: string, args: readonly string[]): string | undefined {
+/** What a program prints, or undefined when it cannot run. */
+export function outputOf(program: string, args: readonly string[]): string | undefined {
   try {
-    return execFileSync(program, args, { encoding: 'utf8', timeout: 10_000, stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')[0]?.trim();
+    return execFileSync(program, args, { encoding: 'utf8', timeout: 10_000, stdio: ['ignore', 'pipe', 'ignore'] });
   } catch {
     return undefined;
   }
+}
+
+export function firstLine(program: string, args: readonly string[]): string | undefined {
+  return outputOf(program, args)?.split('\n')[0]?.trim();
 }
 
 const CPU_FLAGS = ['sse4_2', 'avx', 'avx2', 'fma', 'f16c', 'avx512f', 'avx512bw', 'avx512_bf16', 'amx_tile', 'asimd', 'asimdhp', 'sve'];

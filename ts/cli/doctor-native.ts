@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { addonPath, type NativeInfo } from '../engine/index.js';
-import { firstLine, which } from './doctor-host.js';
+import { firstLine, outputOf, which } from './doctor-host.js';
 
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -91,5 +91,6 @@ export function cuda(addon: NativeInfo | undefined): Cuda {
     backend?.available ? '' : backend?.reason || 'the addon does not load',
   ].filter(Boolean);
   const usable = driver !== undefined && backend?.available === true;
-  return { usable, nvcc, driver, gpus, ...(existsSync(plugin) ? { plugin } : {}), ...(usable ? {} : { reason: missing.join('; ') }) };
+  const version = nvcc && /release [\d.]+/.exec(outputOf(nvcc, ['--version']) ?? '')?.[0];
+  return { usable, nvcc: version ? `${nvcc} (${version})` : nvcc, driver, gpus, ...(existsSync(plugin) ? { plugin } : {}), ...(usable ? {} : { reason: missing.join('; ') }) };
 }
