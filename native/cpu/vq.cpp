@@ -46,32 +46,32 @@ void VqPackBlock(const float* codes, int64_t n, int64_t C, bool cosine, float* t
   for (int64_t j = n; j < kAttKeys; j++) bias[j] = std::numeric_limits<float>::infinity();
 }
 
-// Smallest value of mul * s + bias so far, lane by lane, and its code.
+// Takes the smallest mul * s + bias of 64 codes if it is below *best, with the first code that has it.
 HWY_INLINE void VqMin(const float* s, const float* bias, float mul, int32_t code, float* best, int32_t* at) {
   const AttF d;
-  const hn::RebindToSigned<AttF> di;
   const int64_t N = AttLanes();
   const AttV m = hn::Set(d, mul);
-  AttV low = hn::LoadU(d, best);
-  auto where = hn::LoadU(di, at);
+  AttV low = hn::Set(d, *best);
+  for (int64_t j = 0; j < kAttKeys; j += N) low = hn::Min(hn::MulAdd(m, hn::LoadU(d, s + j), hn::LoadU(d, bias + j)), low);
+  if (hn::AllFalse(d, hn::Lt(low, hn::Set(d, *best)))) return;
+  *best = hn::GetLane(hn::MinOfLanes(d, low));
+  const AttV value = hn::Set(d, *best);
   for (int64_t j = 0; j < kAttKeys; j += N) {
-    const AttV v = hn::MulAdd(m, hn::LoadU(d, s + j), hn::LoadU(d, bias + j));
-    const auto less = hn::Lt(v, low);
-    low = hn::IfThenElse(less, v, low);
-    where = hn::IfThenElse(hn::RebindMask(di, less), hn::Iota(di, code + static_cast<int32_t>(j)), where);
+    const auto found = hn::FindFirstTrue(d, hn::Eq(hn::MulAdd(m, hn::LoadU(d, s + j), hn::LoadU(d, bias + j)), value));
+    if (found < 0) continue;
+    *at = code + static_cast<int32_t>(j + found);
+    return;
   }
-  hn::StoreU(low, d, best);
-  hn::StoreU(where, di, at);
 }
 
 // Rows [0, n), n <= kVqRows, against all codes.
 void VqRows(const VqPlan& plan, const float* z, int64_t n, float* scratch, int32_t* idx) {
-  const int64_t N = AttLanes(), C = plan.C, padded = AttRoundUp(n, kAttRows);
+  const int64_t C = plan.C, padded = AttRoundUp(n, kAttRows);
   float* q = scratch;
   float* tmp = q + kVqRows * C;
-  float* best = tmp + AttRoundUp(C, 16);
-  int32_t* at = reinterpret_cast<int32_t*>(best + kVqRows * N);
-  float* s = best + 2 * kVqRows * N;
+  float* s = tmp + AttRoundUp(C, 16);
+  float best[kVqRows];
+  int32_t at[kVqRows] = {};
   for (int64_t r = 0; r < padded; r++) {
     const float* from = z + std::min(r, n - 1) * C;
     if (plan.cosine) {
@@ -81,25 +81,17 @@ void VqRows(const VqPlan& plan, const float* z, int64_t n, float* scratch, int32
     float* to = q + r / kAttRows * kAttRows * C + r % kAttRows;
     for (int64_t i = 0; i < C; i++) to[i * kAttRows] = from[i];
   }
-  std::fill(best, best + padded * N, std::numeric_limits<float>::infinity());
-  std::fill(at, at + padded * N, 0);
+  std::fill(best, best + kVqRows, std::numeric_limits<float>::infinity());
   std::fill(s, s + kAttRows * kAttKeys, 0.0f);
   for (int64_t v = 0; v < plan.V; v += kAttKeys) {
     for (int64_t r = 0; r < padded; r += kAttRows) {
       AttScores(q + r * C, plan.panels + v * C, C, std::min(kAttKeys, plan.V - v), s);
       for (int64_t k = 0; k < kAttRows; k++) {
-        VqMin(s + k * kAttKeys, plan.bias + v, plan.cosine ? -1.0f : -2.0f, static_cast<int32_t>(v), best + (r + k) * N, at + (r + k) * N);
+        VqMin(s + k * kAttKeys, plan.bias + v, plan.cosine ? -1.0f : -2.0f, static_cast<int32_t>(v), best + r + k, at + r + k);
       }
     }
   }
-  for (int64_t r = 0; r < n; r++) {
-    int64_t k = 0;
-    for (int64_t j = 1; j < N; j++) {
-      const float a = best[r * N + j], b = best[r * N + k];
-      if (a < b || (a == b && at[r * N + j] < at[r * N + k])) k = j;
-    }
-    idx[r] = at[r * N + k];
-  }
+  std::copy(at, at + n, idx);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -123,7 +115,7 @@ Status vq_lookup(Context& ctx, const NsCall& call, const op::vq_lookup::Params& 
   }
   if (n == 0) return {};
   const int64_t blocks = (V + kAttKeys - 1) / kAttKeys;
-  const size_t need = static_cast<size_t>((kAttKeys + kVqRows + 2) * (C + 16) + 2 * kVqRows * 64 + kAttRows * kAttKeys);
+  const size_t need = static_cast<size_t>((kAttKeys + kVqRows + 2) * (C + 16) + kAttRows * kAttKeys);
   float* panels = ctx.shared.floats(0, static_cast<size_t>(blocks * kAttKeys * C));
   float* bias = ctx.shared.floats(1, static_cast<size_t>(blocks * kAttKeys));
   for (int i = 0; i < ctx.pool.threads(); i++) ctx.perThread[i].floats(0, need);
