@@ -113,7 +113,7 @@ function items(args: readonly PyValue[], where: Where): PyValue[] {
 function bytesOf(args: readonly PyValue[], where: Where): Uint8Array {
   const [text, codec] = args;
   if (text === undefined) return new Uint8Array(0);
-  if (text instanceof Uint8Array && codec === undefined) return text.slice();
+  if (text instanceof Uint8Array && codec === undefined) return new Uint8Array(text);
   if (typeof text !== 'string' || typeof codec !== 'string' || !/^latin-?1$/.test(codec)) return fail(where, 'pickle: bytes in an unknown encoding');
   const out = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) {

@@ -39,7 +39,7 @@ export function unwrap(tensors: Map<string, FileTensor>, file: string): Map<stri
   }
   const out = new Map<string, FileTensor>();
   for (const [name, tensor] of tensors) {
-    const short = name.slice(prefix.length).replaceAll('._orig_mod.', '.');
+    const short = name.slice(prefix.length).replace(/(^|\.)_orig_mod\./g, '$1');
     if (out.has(short)) fail({ file, key: name }, `without wrapper prefixes two tensors are called ${JSON.stringify(short)}`);
     out.set(short, tensor);
   }

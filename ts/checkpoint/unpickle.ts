@@ -179,10 +179,10 @@ class Machine {
       // Strings of Python 2 are text for every name that matters; bytes outside ASCII read as Latin-1.
       case 0x54: return this.push(latin1.decode(this.bytes(this.length4())));
       case 0x55: return this.push(latin1.decode(this.bytes(this.data[this.take(1)]!)));
-      case 0x42: return this.push(this.bytes(this.length4()).slice());
-      case 0x43: return this.push(this.bytes(this.data[this.take(1)]!).slice());
+      case 0x42: return this.push(new Uint8Array(this.bytes(this.length4())));
+      case 0x43: return this.push(new Uint8Array(this.bytes(this.data[this.take(1)]!)));
       case 0x8e:
-      case 0x96: return this.push(this.bytes(this.length8()).slice());
+      case 0x96: return this.push(new Uint8Array(this.bytes(this.length8())));
     }
     return false;
   }
