@@ -1,7 +1,17 @@
 export { type Checkpoint, openCheckpoint } from './checkpoint/index.js';
 export type { DType } from './core/dtype.js';
 export * from './core/errors.js';
-export { createEngine, type DeviceInfo, Engine, type EngineEvents, type EngineOptions, type EngineStats, type MemoryInfo, Scope, Tensor } from './engine/index.js';
+export {
+  createEngine,
+  type DeviceInfo,
+  Engine,
+  type EngineEvents,
+  type EngineOptions,
+  type EngineStats,
+  type MemoryInfo,
+  Scope,
+  Tensor,
+} from './engine/index.js';
 export type { Tap } from './models/tap.js';
 export { VAR_PRESETS, type VarConfig, type VarPreset, type VarPresetName } from './models/var/index.js';
 export { PATCH_NUMS_256, PATCH_NUMS_512, type PatchSize, type VqvaeConfig } from './models/vqvae/index.js';

@@ -65,7 +65,12 @@ export function compare(c: GoldenCase, name: string, got: Got, label = name): Ch
 }
 
 /** |got - want| <= atol + rtol |want| element by element; integers and exact tensors match exactly; NaN and wrong shapes fail. */
-export function compareWith(tensor: string, got: Got, want: Got & { dtype?: string }, note: Pick<TensorNote, 'atol' | 'rtol' | 'exact'>): Check {
+export function compareWith(
+  tensor: string,
+  got: Got,
+  want: Got & { dtype?: string },
+  note: Pick<TensorNote, 'atol' | 'rtol' | 'exact'>,
+): Check {
   const { atol = 0, rtol = 0, exact = false } = note;
   const strict = exact || (note.atol === undefined && note.rtol === undefined);
   const perRow = typeof atol === 'number' ? null : atol;

@@ -1,6 +1,16 @@
 // Models of a golden case: the state dict is the disjoint union of the files that case.json lists.
 import { join } from 'node:path';
-import { type Checkpoint, type DType, type Engine, openCheckpoint, type Tensor, VAR, VQVAE, type WeightInfo, type WeightSource } from '../../ts/index.js';
+import {
+  type Checkpoint,
+  type DType,
+  type Engine,
+  openCheckpoint,
+  type Tensor,
+  VAR,
+  VQVAE,
+  type WeightInfo,
+  type WeightSource,
+} from '../../ts/index.js';
 import type { GoldenCase } from './kind.js';
 
 class Union implements WeightSource {

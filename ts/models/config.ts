@@ -5,9 +5,11 @@ import { ArgumentError } from '../core/errors.js';
 export function parseConfig<T>(what: string, schema: ZodType<T, ZodTypeDef, unknown>, value: unknown): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const at = (path: readonly (string | number)[]) => path.reduce<unknown>((v, key) => (v as Record<string | number, unknown> | undefined)?.[key], value);
+  const at = (path: readonly (string | number)[]) =>
+    path.reduce<unknown>((v, key) => (v as Record<string | number, unknown> | undefined)?.[key], value);
   const lines = result.error.issues.map(
-    (issue) => `${issue.path.join('.') || 'value'}: ${issue.message}${issue.path.length ? `, given ${JSON.stringify(at(issue.path))}` : ''}`,
+    (issue) =>
+      `${issue.path.join('.') || 'value'}: ${issue.message}${issue.path.length ? `, given ${JSON.stringify(at(issue.path))}` : ''}`,
   );
   throw new ArgumentError(`${what}: ${lines.join('; ')}`);
 }

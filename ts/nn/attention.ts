@@ -78,7 +78,11 @@ export class SelfAttention extends Module {
     const { engine } = weights;
     const { ops } = engine;
     const { q, k, v, scaleMul } = this.names;
-    const parts = [await weights.takeF32(q), weights.has(k) ? await weights.takeF32(k) : ops.fill({ shape: [this.width] }), await weights.takeF32(v)] as const;
+    const parts = [
+      await weights.takeF32(q),
+      weights.has(k) ? await weights.takeF32(k) : ops.fill({ shape: [this.width] }),
+      await weights.takeF32(v),
+    ] as const;
     this.bias = this.hold(engine.scope(() => ops.concat(ops.concat(parts[0], parts[1], { axis: 0 }), parts[2], { axis: 0 })));
     for (const part of parts) part.dispose();
     if (scaleMul) {

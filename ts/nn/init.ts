@@ -8,7 +8,13 @@ export type Init =
   | { readonly kind: 'constant'; readonly value: number }
   | { readonly kind: 'uniform'; readonly bound: number }
   | { readonly kind: 'normal'; readonly std: number; readonly rows?: readonly RowScale[]; readonly axis?: number }
-  | { readonly kind: 'truncNormal'; readonly std: number; readonly scale?: number; readonly rows?: readonly RowScale[]; readonly axis?: number }
+  | {
+      readonly kind: 'truncNormal';
+      readonly std: number;
+      readonly scale?: number;
+      readonly rows?: readonly RowScale[];
+      readonly axis?: number;
+    }
   | { readonly kind: 'values'; readonly values: () => Float32Array | Int32Array };
 
 /** `count` consecutive rows along `axis` are multiplied by `scale`. */
@@ -32,7 +38,7 @@ export function streamOf(name: string): number {
 
 /** Low and high 32 bits of a seed in [0, 2^53), as signed words. */
 export function seedWords(seed: number): [number, number] {
-  return [seed % 0x100000000 | 0, Math.floor(seed / 0x100000000) | 0];
+  return [(seed % 0x100000000) | 0, Math.floor(seed / 0x100000000) | 0];
 }
 
 /** A state dict of seeded random numbers; nothing is kept, every load draws the same values again. */

@@ -31,7 +31,11 @@ export interface GenerateResult {
 }
 
 /** Work that a Generation runs: it hands out previews while it goes on. */
-export type GenerationWork = (context: { previews: boolean; signal: AbortSignal; emit: (preview: ScalePreview) => void }) => Promise<GenerateResult>;
+export type GenerationWork = (context: {
+  previews: boolean;
+  signal: AbortSignal;
+  emit: (preview: ScalePreview) => void;
+}) => Promise<GenerateResult>;
 
 /**
  * A running generation. Await it for the result, or iterate over it for the state after every scale; iterated from the start, the
@@ -60,7 +64,9 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Sc
     this.promise = Promise.resolve()
       .then(() => work({ previews: scalePreviews ?? this.iterated, signal: this.controller.signal, emit }))
       .catch((error: unknown) => {
-        throw this.controller.signal.aborted && !(error instanceof AbortError) ? new AbortError('the generation was aborted', { cause: error }) : error;
+        throw this.controller.signal.aborted && !(error instanceof AbortError)
+          ? new AbortError('the generation was aborted', { cause: error })
+          : error;
       })
       .finally(() => {
         this.settled = true;

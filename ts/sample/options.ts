@@ -56,7 +56,9 @@ const KNOWN: readonly (keyof ImageOptions)[] = ['cfg', 'topK', 'topP', 'seed'];
 /** Checks every option; throws ArgumentError naming the option, what was given and what is accepted. */
 export function checkRequest(options: GenerateOptions, config: VarConfig): CheckedRequest {
   const { labels: given } = options;
-  const count = Array.isArray(given) ? checkArray('labels', given, 1, MAX_IMAGES).length : checkInt('count', options.count ?? 1, 1, MAX_IMAGES);
+  const count = Array.isArray(given)
+    ? checkArray('labels', given, 1, MAX_IMAGES).length
+    : checkInt('count', options.count ?? 1, 1, MAX_IMAGES);
   if (Array.isArray(given) && options.count !== undefined && options.count !== count)
     refuse('count', options.count, `${count}, the number of labels, or nothing`);
   if (options.perImage !== undefined) checkArray('perImage', options.perImage, count, count);

@@ -1,5 +1,5 @@
-import { ArgumentError, CheckpointError } from '../core/errors.js';
 import { Checkpoint, openCheckpoint } from '../checkpoint/index.js';
+import { ArgumentError, CheckpointError } from '../core/errors.js';
 import type { WeightSource } from '../nn/index.js';
 
 /** Path of a .safetensors or .pth file, an opened checkpoint, or anything that hands out named tensors. */
@@ -33,7 +33,9 @@ export async function openWeights(input: WeightInput, family: Family): Promise<O
     }
   }
   if (typeof input !== 'object' || input === null || typeof input.load !== 'function')
-    throw new ArgumentError(`${family.name}.load: a path or an opened checkpoint is expected, given ${input === null ? 'null' : typeof input}`);
+    throw new ArgumentError(
+      `${family.name}.load: a path or an opened checkpoint is expected, given ${input === null ? 'null' : typeof input}`,
+    );
   return { source: locate(input, family), owned: null };
 }
 
@@ -47,7 +49,10 @@ function locate(source: WeightSource, family: Family): WeightSource {
   }
   const other = family.name === 'VAR' ? VQVAE_FAMILY : VAR_FAMILY;
   const hint = source.has(other.probe) ? `; it is a ${other.name} (use ${other.name}.load)` : '';
-  throw new CheckpointError(`${source.path}: no ${family.name} state dict, it has no ${family.probe}${hint}`, { file: source.path, key: family.probe });
+  throw new CheckpointError(`${source.path}: no ${family.name} state dict, it has no ${family.probe}${hint}`, {
+    file: source.path,
+    key: family.probe,
+  });
 }
 
 function tryRoot(source: Checkpoint, root: string): WeightSource | null {

@@ -14,7 +14,7 @@ import {
   varConfig,
 } from '../models/var/index.js';
 import { checkKeys, InitSource, type WeightDType, WeightReader, type WeightSource } from '../nn/index.js';
-import { Generation, type GenerateResult, type GenerationWork, type ScalePreview } from './generation.js';
+import { type GenerateResult, Generation, type GenerationWork, type ScalePreview } from './generation.js';
 import type { RgbImage } from './image.js';
 import { type CheckedRequest, checkRequest, type GenerateOptions } from './options.js';
 import { openWeights, VAR_FAMILY, type WeightInput } from './source.js';
@@ -194,7 +194,13 @@ export class VAR {
       state.catch(() => {});
       scales.push(state);
     };
-    const fHat = await generateFhat(engine, this.model, vqvae.model, { ...request, noise: options.noise }, { signal, tap: options.tap, onScale });
+    const fHat = await generateFhat(
+      engine,
+      this.model,
+      vqvae.model,
+      { ...request, noise: options.noise },
+      { signal, tap: options.tap, onScale },
+    );
     try {
       if (options.tap) this.tapImage(fHat, options.tap);
       const decoded = vqvae.decodeFhat(fHat, { signal });
@@ -233,7 +239,8 @@ export class VAR {
 }
 
 function checkVqvae(engine: Engine, vqvae: unknown): VQVAE {
-  if (!(vqvae instanceof VQVAE)) throw new ArgumentError('vqvae: a loaded VQVAE is expected (VQVAE.load or VQVAE.init), the one the VAR was trained with');
+  if (!(vqvae instanceof VQVAE))
+    throw new ArgumentError('vqvae: a loaded VQVAE is expected (VQVAE.load or VQVAE.init), the one the VAR was trained with');
   if (vqvae.engine !== engine) throw new ArgumentError('vqvae: it belongs to another engine');
   return vqvae;
 }
@@ -261,6 +268,10 @@ function checkNoise(options: GenerateCall, count: number, config: VarConfig): vo
   const { noise } = options;
   if (noise === undefined) return;
   const sizes = config.patchNums.map((pn) => count * pn * pn * config.vocabSize);
-  if (!Array.isArray(noise) || noise.length !== sizes.length || noise.some((n, si) => !(n instanceof Float32Array) || n.length !== sizes[si]))
+  if (
+    !Array.isArray(noise) ||
+    noise.length !== sizes.length ||
+    noise.some((n, si) => !(n instanceof Float32Array) || n.length !== sizes[si])
+  )
     refuse('noise', noise, `a Float32Array per scale, of ${sizes.join(', ')} numbers`);
 }

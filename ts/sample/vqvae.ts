@@ -1,6 +1,6 @@
-import { checkBoolean, checkSignal, throwIfAborted } from '../core/check.js';
+import { checkBoolean, checkSignal } from '../core/check.js';
 import { ArgumentError, DisposedError } from '../core/errors.js';
-import type { Engine, Tensor } from '../engine/index.js';
+import type { Engine, Scope, Tensor } from '../engine/index.js';
 import type { Tap } from '../models/tap.js';
 import { breathe } from '../models/var/index.js';
 import {
@@ -17,6 +17,7 @@ import { checkKeys, InitSource, WeightReader, type WeightSource } from '../nn/in
 import { type RgbImage, splitImages } from './image.js';
 import { type ImageInput, imageBatch } from './input.js';
 import { openWeights, VQVAE_FAMILY, type WeightInput } from './source.js';
+import { checkTokens, joinTokens, type TokenLayout, type Tokens } from './tokens.js';
 
 /** Fields of the configuration that the file cannot tell (patchNums, quantResi, usingZnorm, beta), and how to load. */
 export interface VqvaeLoadOptions extends Partial<VqvaeConfig> {
@@ -45,14 +46,6 @@ export interface TokenizeOptions extends WorkOptions {
   patchNums?: readonly PatchSize[];
 }
 
-/** Tokens of a batch of images. */
-export interface Tokens {
-  readonly count: number;
-  readonly patchNums: readonly PatchSize[];
-  /** Per scale the tokens of all images, [count * ph * pw], row by row. */
-  readonly tokens: Int32Array[];
-}
-
 /** Images, and where asked for the images after every scale. */
 export interface DecodedImages {
   readonly images: RgbImage[];
@@ -60,12 +53,8 @@ export interface DecodedImages {
   readonly scales: RgbImage[][];
 }
 
-export interface DecodeOptions extends WorkOptions {
+export interface DecodeOptions extends WorkOptions, TokenLayout {
   everyScale?: boolean;
-  /** Sizes of the token maps; default: square maps of the tokens' numbers. */
-  patchNums?: readonly PatchSize[];
-  /** Images in the batch; default: told by the length of the first map. */
-  count?: number;
 }
 
 /** Pixels decoded in one go; larger batches run in parts, so that memory does not grow with them. */
@@ -191,11 +180,10 @@ export class VQVAE {
   async tokenize(images: ImageInput | readonly ImageInput[], options: TokenizeOptions = {}): Promise<Tokens> {
     const patchNums = options.patchNums ?? this.config.patchNums;
     const parts: Int32Array[][] = [];
-    const count = await this.eachPart(images, options, async (x) => {
-      const maps = this.model.imgToIdxBl(this.engine, x, patchNums, options.tap);
-      parts.push(await readAll(maps, options.signal));
+    const count = await this.eachPart(images, options, async (x, scope) => {
+      parts.push(await scope.run(() => readAll(this.model.imgToIdxBl(this.engine, x, patchNums, options.tap), options.signal)));
     });
-    return { count, patchNums, tokens: patchNums.map((_, si) => joined(parts.map((part) => part[si]!))) };
+    return { count, patchNums, tokens: patchNums.map((_, si) => joinTokens(parts.map((part) => part[si]!))) };
   }
 
   /** Encodes, quantizes and decodes images; with `everyScale` also the images after every scale. */
@@ -207,21 +195,25 @@ export class VQVAE {
     const patchNums = options.patchNums ?? this.config.patchNums;
     const tokens: Int32Array[][] = [];
     const scales: RgbImage[][] = patchNums.map(() => []);
-    const count = await this.eachPart(images, options, async (x) => {
+    const count = await this.eachPart(images, options, async (x, scope) => {
       const { engine, model } = this;
-      const f = model.encode(engine, x, options.tap);
-      const { idxBl, fHats } = model.quantize.fToScales(engine, f, everyScale, patchNums);
-      f.dispose();
-      tokens.push(await readAll(idxBl, options.signal));
-      await this.decodeEach(fHats, everyScale, scales, options);
+      const quantized = scope.run(() => model.quantize.fToScales(engine, model.encode(engine, x, options.tap), everyScale, patchNums));
+      tokens.push(await readAll(quantized.idxBl, options.signal));
+      await this.decodeEach(quantized.fHats, everyScale, scales, options);
     });
     const last = scales.at(-1)!;
-    return { count, patchNums, tokens: patchNums.map((_, si) => joined(tokens.map((part) => part[si]!))), images: last, scales: everyScale ? scales : [] };
+    return {
+      count,
+      patchNums,
+      tokens: patchNums.map((_, si) => joinTokens(tokens.map((part) => part[si]!))),
+      images: last,
+      scales: everyScale ? scales : [],
+    };
   }
 
   /** Tokens of every scale, [count * ph * pw] each, to images. */
   async decode(tokens: readonly Int32Array[] | Tokens, options: DecodeOptions = {}): Promise<DecodedImages> {
-    const { maps, sizes, count } = this.checkTokens(tokens, options);
+    const { maps, sizes, count } = checkTokens(tokens, options, this.config);
     checkSignal(options.signal);
     this.check();
     const everyScale = checkBoolean('everyScale', options.everyScale ?? false);
@@ -317,50 +309,36 @@ export class VQVAE {
     }
   }
 
-  /** Runs `work` on the images part by part, as tensors [n, H, W, 3] in [-1, 1]. */
-  private async eachPart(images: ImageInput | readonly ImageInput[], options: TokenizeOptions, work: (x: Tensor) => Promise<void>): Promise<number> {
+  /** Runs `work` on the images part by part, as tensors [n, H, W, 3] in [-1, 1] that live as long as its scope. */
+  private async eachPart(
+    images: ImageInput | readonly ImageInput[],
+    options: TokenizeOptions,
+    work: (x: Tensor, scope: Scope) => Promise<void>,
+  ): Promise<number> {
     this.check();
-    checkSignal(options.signal);
+    const { signal } = options;
+    checkSignal(signal);
+    const { engine } = this;
     const sizes = patchSizes(options.patchNums ?? this.config.patchNums);
-    const side = this.model.downsample;
-    const [height, width] = sizes.at(-1)!.map((n) => n * side) as [number, number];
+    const [height, width] = sizes.at(-1)!.map((n) => n * this.model.downsample) as [number, number];
     const list = Array.isArray(images) ? (images as readonly ImageInput[]) : [images as ImageInput];
     if (list.length === 0) throw new ArgumentError('images: an empty list was given, at least one image is expected');
-    await this.loadEncoder(options.signal);
+    await this.loadEncoder(signal);
     const step = imagesPerPart(height, width);
     for (let at = 0; at < list.length; at += step) {
-      throwIfAborted(options.signal);
-      const bytes = await imageBatch(this.engine, list.slice(at, at + step), at, height, width);
-      const x = this.engine.ops.imageToUnit(bytes);
-      bytes.dispose();
+      const scope = engine.openScope({ signal });
       try {
-        await work(x);
+        const bytes = scope.adopt(await imageBatch(engine, list.slice(at, at + step), { height, width, at, signal }));
+        await work(
+          scope.run(() => engine.ops.imageToUnit(bytes)),
+          scope,
+        );
+        await breathe(engine, signal);
       } finally {
-        x.dispose();
+        scope.close();
       }
-      await breathe(this.engine, options.signal);
     }
     return list.length;
-  }
-
-  private checkTokens(tokens: readonly Int32Array[] | Tokens, options: DecodeOptions) {
-    const isTokens = (value: typeof tokens): value is Tokens => !Array.isArray(value);
-    const maps = isTokens(tokens) ? tokens.tokens : tokens;
-    if (!Array.isArray(maps) || maps.length === 0) throw new ArgumentError('tokens: an empty list was given, token maps of every scale are expected');
-    const given = options.patchNums ?? (isTokens(tokens) ? tokens.patchNums : undefined) ?? this.config.patchNums;
-    const sizes = patchSizes(given);
-    if (sizes.length !== maps.length)
-      throw new ArgumentError(`tokens: ${maps.length} maps were given for ${sizes.length} scales (patchNums ${JSON.stringify(given)})`);
-    const first = sizes[0]![0] * sizes[0]![1];
-    const count = options.count ?? (isTokens(tokens) ? tokens.count : maps[0]!.length / first);
-    for (const [si, map] of maps.entries()) {
-      const want = count * sizes[si]![0] * sizes[si]![1];
-      if (!(map instanceof Int32Array) || map.length !== want)
-        throw new ArgumentError(`tokens[${si}]: ${map instanceof Int32Array ? `${map.length} tokens` : typeof map} given, an Int32Array of ${want} is expected`);
-      const bad = map.findIndex((token) => token < 0 || token >= this.config.vocabSize);
-      if (bad >= 0) throw new ArgumentError(`tokens[${si}][${bad}]: ${map[bad]} was given, accepted is 0 to ${this.config.vocabSize - 1}`);
-    }
-    return { maps, sizes, count };
   }
 }
 
@@ -368,14 +346,4 @@ async function readAll(tensors: readonly Tensor[], signal?: AbortSignal): Promis
   const reads = tensors.map((tensor) => tensor.read({ signal }) as Promise<Int32Array>);
   for (const tensor of tensors) tensor.dispose();
   return await Promise.all(reads);
-}
-
-function joined(parts: readonly Int32Array[]): Int32Array {
-  const out = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
-  }
-  return out;
 }

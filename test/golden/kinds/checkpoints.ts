@@ -130,7 +130,10 @@ async function checkFile(c: GoldenCase, entry: CheckpointsCase['files'][number],
   const checks = [check(`${entry.file}/structure`, comparison.wrong.length + container)];
   for (const name of want.keys()) {
     const key = comparison.keys.get(name);
-    const bad = key === undefined ? 1 : differingBytes(await got.bytes(key), await want.bytes(name)) + (await differingLoaded(engine, got, key, want, name));
+    const bad =
+      key === undefined
+        ? 1
+        : differingBytes(await got.bytes(key), await want.bytes(name)) + (await differingLoaded(engine, got, key, want, name));
     checks.push(check(`${entry.file}/${name}`, bad));
   }
   return checks;

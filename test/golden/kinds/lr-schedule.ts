@@ -5,14 +5,33 @@ import type { Check, KindRunner } from '../kind.js';
 interface ScheduleCase {
   config: { param_groups: { lr_sc: number; wd_sc: number }[]; columns: string[] };
   rtol: number;
-  tables: { sche: string; peak_lr: number; wp_it: number; max_it: number; wp0: number; wpe: number; wd: number; wd_end: number; rows: number[][] }[];
+  tables: {
+    sche: string;
+    peak_lr: number;
+    wp_it: number;
+    max_it: number;
+    wp0: number;
+    wpe: number;
+    wd: number;
+    wd_end: number;
+    rows: number[][];
+  }[];
 }
 
 type Table = ScheduleCase['tables'][number];
 
 function row(table: Table, it: number, scales: ScheduleCase['config']['param_groups']): number[] {
   const point = lrWdAt(
-    { sche: table.sche, peakLr: table.peak_lr, wd: table.wd, wdEnd: table.wd_end, wpIt: table.wp_it, maxIt: table.max_it, wp0: table.wp0, wpe: table.wpe },
+    {
+      sche: table.sche,
+      peakLr: table.peak_lr,
+      wd: table.wd,
+      wdEnd: table.wd_end,
+      wpIt: table.wp_it,
+      maxIt: table.max_it,
+      wp0: table.wp0,
+      wpe: table.wpe,
+    },
     it,
   );
   const groups = scales.map(({ lr_sc, wd_sc }) => ({ lrSc: lr_sc, wdSc: wd_sc, lr: 0, weightDecay: 0 }));

@@ -38,13 +38,21 @@ export const run: KindRunner = async (c, { engine }) => {
     const sizeOk = image.width === width && image.height === height;
     const limit = /\.jpe?g$/.test(file) ? LEVELS.jpeg : LEVELS.lossless;
     for (const { final_reso: finalReso, mid_reso: midReso } of config.settings) {
-      for (const [suffix, transform, levels] of [['u8', resizeCrop, 1], ['x', preprocess, 127.5]] as const) {
+      for (const [suffix, transform, levels] of [
+        ['u8', resizeCrop, 1],
+        ['x', preprocess, 127.5],
+      ] as const) {
         const tensor = `${file.slice(file.indexOf('/') + 1)}/${finalReso}-${midReso}/${suffix}`;
         if (!expected.has(tensor)) continue;
         using result = transform(engine, image, { finalReso, midReso });
         const want = numbersOf(await expected.bytes(tensor), expected.info(tensor).dtype).map(Number);
         const { max, mean } = compare(await result.read(), want, levels);
-        checks.push({ tensor, maxAbsErr: max / levels, tolerance: limit.max / levels, ok: sizeOk && max <= limit.max && mean <= limit.mean });
+        checks.push({
+          tensor,
+          maxAbsErr: max / levels,
+          tolerance: limit.max / levels,
+          ok: sizeOk && max <= limit.max && mean <= limit.mean,
+        });
       }
     }
   }

@@ -34,7 +34,13 @@ export const run: KindRunner = async (c) => {
   const { eval: evaluation, train } = c.json as unknown as SamplerCase;
   const checks: Check[] = [];
   for (const [i, { dataset_len, num_replicas, indices }] of evaluation.entries()) {
-    checks.push(check(`eval/${i}`, indices.map((_, rank) => evalIndices(dataset_len, num_replicas, rank)), indices));
+    checks.push(
+      check(
+        `eval/${i}`,
+        indices.map((_, rank) => evalIndices(dataset_len, num_replicas, rank)),
+        indices,
+      ),
+    );
   }
   for (const [i, entry] of train.entries()) {
     for (const [rank, { len, batches }] of entry.ranks.entries()) {

@@ -20,14 +20,19 @@ async function probabilities(c: GoldenCase, engine: Engine, group: string, k: nu
 function sorted({ data, shape }: Got): Got {
   const v = shape.at(-1)!;
   const out = Float32Array.from(data as ArrayLike<number>);
-  for (let at = 0; at < out.length; at += v) out.subarray(at, at + v).sort().reverse();
+  for (let at = 0; at < out.length; at += v)
+    out
+      .subarray(at, at + v)
+      .sort()
+      .reverse();
   return { data: out, shape };
 }
 
 function support(c: GoldenCase, name: string, got: Got): Check {
   const want = floats(input(c, name));
   let wrong = 0;
-  for (let i = 0; i < want.length; i++) if (want[i]! > 0 !== Number(got.data[i]) > 0 && Math.max(want[i]!, Number(got.data[i])) >= UNDERFLOW) wrong++;
+  for (let i = 0; i < want.length; i++)
+    if (want[i]! > 0 !== Number(got.data[i]) > 0 && Math.max(want[i]!, Number(got.data[i])) >= UNDERFLOW) wrong++;
   return { tensor: `${name}:support`, maxAbsErr: wrong, tolerance: 0, ok: wrong === 0 };
 }
 

@@ -37,5 +37,10 @@ function compareInput(want: ReturnType<typeof input>, got: Awaited<ReturnType<ty
   let error = 0;
   for (let i = 0; i < data.length; i++) error = Math.max(error, Math.abs(data[i]! - Number(got.data[i])));
   const tolerance = 2e-5;
-  return { tensor: 'x_BLCv_wo_first_l:idxBlToVarInput', maxAbsErr: error, tolerance, ok: got.data.length === data.length && error <= tolerance };
+  return {
+    tensor: 'x_BLCv_wo_first_l:idxBlToVarInput',
+    maxAbsErr: error,
+    tolerance,
+    ok: got.data.length === data.length && error <= tolerance,
+  };
 }

@@ -1,6 +1,20 @@
 // Image to features, tokens, f_hat and image of every scale; tokens to VAR input; layer by layer where the case stores layers.
 import type { Engine, Tensor, VQVAE } from '../../../ts/index.js';
-import { type Check, compare, floats, type GoldenCase, type Got, input, ints, type KindRunner, outputs, Taps, take, toNchw, toNhwc } from '../kind.js';
+import {
+  type Check,
+  compare,
+  floats,
+  type GoldenCase,
+  type Got,
+  input,
+  ints,
+  type KindRunner,
+  outputs,
+  Taps,
+  take,
+  toNchw,
+  toNhwc,
+} from '../kind.js';
 import { loadVqvae } from '../weights.js';
 
 /** What one case needs over and over. */
@@ -37,7 +51,8 @@ async function features(b: Bench): Promise<void> {
   checks.push(compare(c, 'random_fhat/img', toNchw(await take(img))));
   checks.push(compare(c, 'random_fhat/raw', toNchw(await taps.get('raw'))));
   for (const name of ['encoder_out', 'f']) checks.push(compare(c, name, toNchw(await taps.get(name))));
-  for (const name of outputs(c)) if (name.startsWith('stage/')) checks.push(compare(c, name, firstImage(await taps.get(name.slice('stage/'.length)))));
+  for (const name of outputs(c))
+    if (name.startsWith('stage/')) checks.push(compare(c, name, firstImage(await taps.get(name.slice('stage/'.length)))));
 }
 
 async function tokens(b: Bench): Promise<void> {
@@ -49,7 +64,12 @@ async function tokens(b: Bench): Promise<void> {
   const size = height * width * 3;
   const images = Array.from({ length: n }, (_, i) => ({ data: data.slice(i * size, (i + 1) * size), width, height }));
   const result = await vqvae.tokenize(images);
-  each(b, 'idx', result.tokens.map((map) => ({ data: map, shape: [n, map.length / n] })), ':tokenize');
+  each(
+    b,
+    'idx',
+    result.tokens.map((map) => ({ data: map, shape: [n, map.length / n] })),
+    ':tokenize',
+  );
 }
 
 async function images(b: Bench): Promise<void> {

@@ -68,7 +68,12 @@ export function preset(name: string): VarPreset {
 export type LevelReader = () => Promise<readonly number[] | null>;
 
 /** Reads what keys, shapes and the level buffer of a state dict tell; `given` wins only where the file is silent. */
-export async function inferVarConfig(source: WeightSource, given: Partial<VarConfig>, vqvae: VqvaeConfig, levels: LevelReader): Promise<VarConfig> {
+export async function inferVarConfig(
+  source: WeightSource,
+  given: Partial<VarConfig>,
+  vqvae: VqvaeConfig,
+  levels: LevelReader,
+): Promise<VarConfig> {
   const [, embedDim] = dims(source, 'class_emb.weight');
   let depth = 0;
   while (source.has(`blocks.${depth}.attn.mat_qkv.weight`)) depth++;
@@ -88,7 +93,9 @@ export async function inferVarConfig(source: WeightSource, given: Partial<VarCon
   for (const [name, value] of Object.entries(found)) {
     const asked = given[name as keyof VarConfig];
     if (asked !== undefined && JSON.stringify(asked) !== JSON.stringify(value))
-      throw new ArgumentError(`VAR: ${name} ${JSON.stringify(asked)} was asked for, ${source.path} holds ${name} ${JSON.stringify(value)}${released(found)}`);
+      throw new ArgumentError(
+        `VAR: ${name} ${JSON.stringify(asked)} was asked for, ${source.path} holds ${name} ${JSON.stringify(value)}${released(found)}`,
+      );
   }
   return varConfig({ ...given, ...found });
 }
@@ -99,7 +106,9 @@ export function checkPairing(config: VarConfig, vqvae: VqvaeConfig, path: string
   if (config.vocabSize !== vqvae.vocabSize) wrong.push(`vocabSize ${config.vocabSize} (the VQVAE has ${vqvae.vocabSize})`);
   if (config.zChannels !== vqvae.zChannels) wrong.push(`zChannels ${config.zChannels} (the VQVAE has ${vqvae.zChannels})`);
   if (JSON.stringify(config.patchNums) !== JSON.stringify(vqvae.patchNums))
-    wrong.push(`patchNums ${config.patchNums.join('_')} (the VQVAE has ${vqvae.patchNums.join('_')}; load it with config { patchNums: [${config.patchNums}] })`);
+    wrong.push(
+      `patchNums ${config.patchNums.join('_')} (the VQVAE has ${vqvae.patchNums.join('_')}; load it with config { patchNums: [${config.patchNums}] })`,
+    );
   if (wrong.length > 0) throw new ArgumentError(`VAR and VQVAE do not fit: ${path} needs ${wrong.join(' and ')}${released(config)}`);
 }
 
@@ -109,8 +118,12 @@ function dims(source: WeightSource, key: string): readonly number[] {
 }
 
 function released(found: Partial<VarConfig>): string {
-  const entry = Object.entries(VAR_PRESETS).find(([, p]) => p.depth === found.depth && 64 * p.depth === found.embedDim && p.sharedAln === found.sharedAln);
-  return entry ? `; it is preset ${entry[0]} (${entry[1].file} with ${entry[1].vaeFile} at ${entry[1].resolution} x ${entry[1].resolution})` : '';
+  const entry = Object.entries(VAR_PRESETS).find(
+    ([, p]) => p.depth === found.depth && 64 * p.depth === found.embedDim && p.sharedAln === found.sharedAln,
+  );
+  return entry
+    ? `; it is preset ${entry[0]} (${entry[1].file} with ${entry[1].vaeFile} at ${entry[1].resolution} x ${entry[1].resolution})`
+    : '';
 }
 
 const total = (list: readonly number[]) => list.reduce((sum, pn) => sum + pn * pn, 0);
@@ -127,7 +140,10 @@ async function inferPatchNums(
   if (counts) {
     const sides = counts.map((n) => Math.round(Math.sqrt(n)));
     if (sides.length === scales && total(sides) === tokens && sides.every((side, i) => side * side === counts[i])) return sides;
-    throw new CheckpointError(`${source.path}: lvl_1L does not describe ${scales} square token maps of ${tokens} tokens`, { file: source.path, key: 'lvl_1L' });
+    throw new CheckpointError(`${source.path}: lvl_1L does not describe ${scales} square token maps of ${tokens} tokens`, {
+      file: source.path,
+      key: 'lvl_1L',
+    });
   }
   const fits = (list: readonly number[] | undefined) => list !== undefined && list.length === scales && total(list) === tokens;
   const list = [given, ofVqvae, PATCH_NUMS_256, PATCH_NUMS_512].find(fits);

@@ -63,7 +63,7 @@ export async function generateFhat(
 }
 
 /** Blocks enqueued before the event loop gets a turn. */
-const BLOCKS_PER_TURN = 12;
+const BLOCKS_PER_TURN = 6;
 
 class Run {
   readonly fHat: Tensor;

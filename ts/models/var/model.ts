@@ -90,7 +90,8 @@ export class VarModel extends Module {
     const { ops } = engine;
     const { embedDim: width, numClasses } = this.config;
     const bad = labels.findIndex((label) => label < 0 || label > numClasses);
-    if (bad >= 0) throw new ArgumentError(`labels[${bad}]: ${labels[bad]} was given, accepted is 0 to ${numClasses} (${numClasses}: unconditional)`);
+    if (bad >= 0)
+      throw new ArgumentError(`labels[${bad}]: ${labels[bad]} was given, accepted is 0 to ${numClasses} (${numClasses}: unconditional)`);
     return engine.scope(() => {
       const idx = engine.tensor(labels, [labels.length, 1]);
       const sos = this.classEmb.forward(ops, idx);

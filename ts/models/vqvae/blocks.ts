@@ -23,7 +23,8 @@ export class ResnetBlock extends Module {
     this.conv1 = this.add(conv3x3(`${name}.conv1`, inChannels, outChannels, tile));
     this.norm2 = this.add(new GroupNorm(`${name}.norm2`, outChannels));
     this.conv2 = this.add(conv3x3(`${name}.conv2`, outChannels, outChannels, tile));
-    this.shortcut = inChannels === outChannels ? null : this.add(new Conv2d(`${name}.nin_shortcut`, inChannels, outChannels, { kernel: 1 }));
+    this.shortcut =
+      inChannels === outChannels ? null : this.add(new Conv2d(`${name}.nin_shortcut`, inChannels, outChannels, { kernel: 1 }));
   }
 
   forward(ops: Ops<Tensor>, x: Tensor): Tensor {

@@ -78,7 +78,9 @@ export function inferVqvaeConfig(source: WeightSource, given: Partial<VqvaeConfi
   for (const [name, value] of Object.entries(found)) {
     const asked = given[name as keyof VqvaeConfig];
     if (asked !== undefined && value !== undefined && JSON.stringify(asked) !== JSON.stringify(value))
-      throw new ArgumentError(`VQVAE config: ${name} ${JSON.stringify(asked)} was asked for, ${source.path} holds ${JSON.stringify(value)}`);
+      throw new ArgumentError(
+        `VQVAE config: ${name} ${JSON.stringify(asked)} was asked for, ${source.path} holds ${JSON.stringify(value)}`,
+      );
   }
   const defined = Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
   return vqvaeConfig({ patchNums: inferPatchNums(source), ...given, ...defined });

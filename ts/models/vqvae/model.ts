@@ -122,7 +122,9 @@ export class VqvaeModel extends Module {
       const l = idx.shape[1] ?? 0;
       const [ph, pw] = sizes?.[si] ?? [Math.round(Math.sqrt(l)), Math.round(Math.sqrt(l))];
       if (idx.shape.length !== 2 || ph * pw !== l)
-        throw new ShapeError(`[idxBlToImg] tokens of scale ${si} are [${idx.shape}], accepted is [B, ${sizes ? ph * pw : 'a square number'}]`);
+        throw new ShapeError(
+          `[idxBlToImg] tokens of scale ${si} are [${idx.shape}], accepted is [B, ${sizes ? ph * pw : 'a square number'}]`,
+        );
       return this.quantize.embed(engine.ops, idx, ph, pw);
     });
   }
@@ -130,6 +132,8 @@ export class VqvaeModel extends Module {
   private checkScales(what: string, given: number): void {
     const wanted = this.config.patchNums.length;
     if (given < 1 || (what === 'idxBlToVarInput' && given !== wanted))
-      throw new ArgumentError(`${what}: ${given} scales were given, this VQVAE has ${wanted} (patchNums ${this.config.patchNums.join('_')})`);
+      throw new ArgumentError(
+        `${what}: ${given} scales were given, this VQVAE has ${wanted} (patchNums ${this.config.patchNums.join('_')})`,
+      );
   }
 }

@@ -28,7 +28,9 @@ export function patchSizes(list: readonly PatchSize[]): [number, number][] {
   return list.map((size, i) => {
     const [ph, pw] = typeof size === 'number' ? [size, size] : size;
     if (!Number.isInteger(ph) || !Number.isInteger(pw) || ph < 1 || pw < 1 || ph > 4096 || pw > 4096)
-      throw new ArgumentError(`patchNums[${i}]: ${JSON.stringify(size)} was given, accepted is an integer from 1 to 4096 or a pair of them`);
+      throw new ArgumentError(
+        `patchNums[${i}]: ${JSON.stringify(size)} was given, accepted is an integer from 1 to 4096 or a pair of them`,
+      );
     return [ph, pw];
   });
 }
@@ -54,7 +56,11 @@ export class MultiScaleQuantizer extends Module {
         'quantize.embedding',
         vocabSize,
         zChannels,
-        eini > 0 ? { kind: 'truncNormal', std: eini } : eini < 0 ? { kind: 'uniform', bound: -eini / vocabSize } : { kind: 'normal', std: 1 },
+        eini > 0
+          ? { kind: 'truncNormal', std: eini }
+          : eini < 0
+            ? { kind: 'uniform', bound: -eini / vocabSize }
+            : { kind: 'normal', std: 1 },
       ),
     );
   }
