@@ -1,7 +1,7 @@
 // Turns the tests that ops.json declares into cases with shapes, dtypes and attributes, and adds others: random shapes, the other dtypes.
 import { readFileSync } from 'node:fs';
 import type { DType } from '../../ts/core/dtype.js';
-import { infer, resolveAttrs } from '../../ts/core/shapes.js';
+import { infer, resolveAttrs, sizeOf } from '../../ts/core/shapes.js';
 import type { AttrValue, Dims, NumericAttrs, OpDecl, TensorRef } from '../../ts/core/types.js';
 import { OPS } from '../../ts/gen/ops.js';
 import { Draw } from './draw.js';
@@ -129,6 +129,10 @@ export function caseOf(op: DeclaredOp, test: DeclaredTest, label: string): Case 
   const inputs = present.map(
     ({ name }) => special(decl, test, attrs, name) ?? { name, shape: shapeOf(decl, test, attrs, name), dtype: dtypeOf(decl, test, name) },
   );
+  for (const { name, shape } of inputs) {
+    const { length } = test.values?.[name] ?? { length: sizeOf(shape) };
+    if (length !== sizeOf(shape)) throw new Error(`${op.name}: ${length} values for ${name} of shape ${shape}`);
+  }
   const byName = new Map(inputs.map((i) => [i.name, onEngine(i, attrs)]));
   infer(
     decl,

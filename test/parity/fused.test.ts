@@ -127,6 +127,8 @@ fused('attention from matmul and softmax', async () => {
     const scaleMul = noise('scaleMul', [heads], 0, 2);
     const want = plainAttention(qkv, heads, 1, ops.unary(scaleMul, { fn: 'exp' }), maskT);
     await equal(ops.attention(qkv, { heads, width, scaleMul, visible: seen }), want, 3e-6);
+    const capped = ops.unary(ops.affine(scaleMul, { hi: 0.75 }), { fn: 'exp' });
+    await equal(ops.attention(qkv, { heads, width, scaleMul, maxScaleMul: 0.75 }), plainAttention(qkv, heads, 1, capped, undefined), 3e-6);
   }
 });
 

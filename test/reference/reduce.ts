@@ -4,8 +4,8 @@ function reduceLine(fn: string, line: readonly number[]): number {
   const sum = line.reduce((s, v) => s + v, 0);
   if (fn === 'sum') return sum;
   if (fn === 'mean') return sum / line.length;
-  if (fn === 'min') return Math.min(...line);
-  const max = Math.max(...line);
+  if (fn === 'min') return line.reduce((m, v) => Math.min(m, v));
+  const max = line.reduce((m, v) => Math.max(m, v));
   return fn === 'max' ? max : line.indexOf(max);
 }
 
