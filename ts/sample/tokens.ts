@@ -38,7 +38,7 @@ export function checkTokens(tokens: readonly Int32Array[] | Tokens, options: Tok
     const length = map instanceof Int32Array ? map.length : -1;
     if (length !== want || want === 0)
       throw new ArgumentError(`tokens[${si}]: ${length < 0 ? typeof map : `${length} tokens`} given, an Int32Array of ${want} is expected`);
-    const bad = map.findIndex((token) => token < 0 || token >= config.vocabSize);
+    const bad = map.findIndex((token: number) => token < 0 || token >= config.vocabSize);
     if (bad >= 0) throw new ArgumentError(`tokens[${si}][${bad}]: ${map[bad]} was given, accepted is 0 to ${config.vocabSize - 1}`);
   }
   return { maps, sizes, count };
