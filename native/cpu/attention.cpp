@@ -1,5 +1,5 @@
 // attention: softmax(q k^T) v over cached and new keys, online over blocks of 64 keys, the scores never in memory.
-// Floor: 4 * B * H * l * keys * c FLOPs; bytes: qkv, caches and y once. A task is a (batch, head) and up to 192 query rows: it packs each
+// Floor: 4 * B * H * l * keys * c FLOPs; bytes: qkv, caches and y once. A task is a (batch, head) and up to 384 query rows: it packs each
 // block of keys (transposed) and values once and runs all its tiles of 6 rows over it, so the packing is 1 to 3 % of the work.
 // Layout: qkv [B,l,3,H,c], caches [B,H,Lmax,c] in f32, f16 or bf16, y [B,l,H,c].
 // Reference: FlashAttention (Dao et al. 2022, algorithm 1); q/k normalisation and scale of VAR's SelfAttention.
@@ -225,11 +225,12 @@ AttHead head(const NsCall& call, const op::attention::Params& p, const Shape& s,
   return a;
 }
 
-// Rows per task: as many as leave four tasks per thread (rows do not depend on it).
+// Rows per task: whole tiles, equal chunks of at most 384 rows, as many as leave four tasks per thread (rows do not depend on it).
 int64_t taskRows(const Shape& s, int threads) {
-  int64_t rows = 192;
-  while (rows > 24 && s.B * s.H * ((s.l + rows - 1) / rows) < 4 * threads) rows /= 2;
-  return rows;
+  int64_t limit = 384;
+  while (limit > 24 && s.B * s.H * ((s.l + limit - 1) / limit) < 4 * threads) limit /= 2;
+  const int64_t chunks = (s.l + limit - 1) / limit, rows = (s.l + chunks - 1) / chunks;
+  return (rows + kAttRows - 1) / kAttRows * kAttRows;
 }
 
 }  // namespace
@@ -242,7 +243,7 @@ Status attention(Context& ctx, const NsCall& call, const op::attention::Params& 
   const Shape s = {qkv.dims[0], qkv.dims[1], p.heads, p.width, cache ? cache->dims[2] : 0, p.pos};
   if (Status st = check(call, p, s); !st.ok()) return st;
   if (s.B == 0 || s.l == 0) return {};
-  const int64_t rows = std::min(taskRows(s, ctx.pool.threads()), s.l), chunks = (s.l + rows - 1) / rows;
+  const int64_t rows = taskRows(s, ctx.pool.threads()), chunks = (s.l + rows - 1) / rows;
   const size_t floats = HWY_DYNAMIC_DISPATCH(AttScratch)(rows, s.c);
   for (int t = 0; t < ctx.pool.threads(); t++) ctx.perThread[t].floats(0, floats);
   const auto task = HWY_DYNAMIC_DISPATCH(AttTask);

@@ -49,26 +49,47 @@ void SampleStats(const float* x, int64_t n, RowStats* s) {
   s->hasBad = !hn::AllFalse(d, hn::MaskFromVec(bad));
 }
 
-// Monotone bin of every finite value, -1 for -inf. `bins` has room for whole vectors.
+// Monotone bin of every finite value from 1 on, 0 for -inf. `bins` has room for whole vectors.
 void SampleBins(const float* x, int64_t n, float least, float scale, int32_t* bins) {
   const SoftD d;
   const hn::RebindToSigned<SoftD> di;
   const SoftV lo = hn::Set(d, least), mul = hn::Set(d, scale), last = hn::Set(d, static_cast<float>(kSampleBins - 1));
-  const SoftV none = hn::Set(d, -std::numeric_limits<float>::infinity()), out = hn::Set(d, -1.0f);
+  const SoftV none = hn::Set(d, -std::numeric_limits<float>::infinity()), one = hn::Set(d, 1.0f);
   SoftmaxWalk(x, n, 1.0f, [&](SoftV v, int64_t i) {
     const SoftV b = hn::Max(hn::Min(hn::Mul(hn::Sub(v, lo), mul), last), hn::Zero(d));
-    hn::StoreU(hn::ConvertTo(di, hn::IfThenElse(hn::Gt(v, none), b, out)), di, bins + i);
+    hn::StoreU(hn::ConvertTo(di, hn::IfThenElseZero(hn::Gt(v, none), hn::Add(b, one))), di, bins + i);
   });
 }
 
-// -inf for every value below the cut, or equal to it with an index below `at`. Whole vectors or none.
+// -inf for every value below the cut, or equal to it with an index below `at`.
 void SampleCut(float* x, int64_t n, float cut, int64_t at) {
   const SoftD d;
+  const hn::RebindToSigned<SoftD> di;
+  const int64_t N = static_cast<int64_t>(hn::Lanes(d));
   const SoftV least = hn::Set(d, -std::numeric_limits<float>::infinity()), limit = hn::Set(d, cut);
-  Map(d, x, x, n, [&](SoftV v) { return hn::IfThenElse(hn::Lt(v, limit), least, v); });
-  for (int64_t i = 0; i < at; i++) {
-    if (x[i] == cut) x[i] = -std::numeric_limits<float>::infinity();
+  const auto first = hn::Set(di, static_cast<int32_t>(at));
+  SoftmaxWalk(x, n, 1.0f, [&](SoftV v, int64_t i) {
+    const auto before = hn::RebindMask(d, hn::Lt(hn::Iota(di, static_cast<int32_t>(i)), first));
+    const auto gone = hn::Or(hn::Lt(v, limit), hn::And(hn::Eq(v, limit), before));
+    const SoftV kept = hn::IfThenElse(gone, least, v);
+    i + N <= n ? hn::StoreU(kept, d, x + i) : StorePart(d, kept, x + i, static_cast<size_t>(n - i));
+  });
+}
+
+// Indices of the finite values in one bin, in order; returns how many.
+int64_t SampleCollect(const float* x, const int32_t* bins, int64_t n, int32_t bin, int32_t* picked) {
+  const SoftD d;
+  const hn::RebindToSigned<SoftD> di;
+  const int64_t N = static_cast<int64_t>(hn::Lanes(d));
+  const auto wanted = hn::Set(di, bin);
+  int64_t found = 0;
+  for (int64_t i = 0; i < n; i += N) {
+    if (hn::AllFalse(di, hn::Eq(hn::LoadU(di, bins + i), wanted))) continue;
+    for (int64_t j = i; j < std::min(n, i + N); j++) {
+      if (bins[j] == bin && x[j] > -std::numeric_limits<float>::infinity()) picked[found++] = static_cast<int32_t>(j);
+    }
   }
+  return found;
 }
 
 float SampleExp(const float* x, float* y, int64_t n, float top) { return ExpRow(x, y, n, 1.0f, top); }

@@ -23,6 +23,7 @@ HWY_EXPORT(SampleMix);
 HWY_EXPORT(SampleStats);
 HWY_EXPORT(SampleBins);
 HWY_EXPORT(SampleCut);
+HWY_EXPORT(SampleCollect);
 HWY_EXPORT(SampleExp);
 HWY_EXPORT(SampleSoftmax);
 HWY_EXPORT(GumbelRow);
@@ -31,7 +32,7 @@ namespace {
 
 size_t padded(int64_t V) { return static_cast<size_t>((V + 63) / 64 * 64); }
 
-size_t sampleBytes(int64_t V) { return padded(V) * 16 + kSampleBins * (sizeof(uint32_t) + sizeof(double)); }
+size_t sampleBytes(int64_t V) { return padded(V) * 16 + (kSampleBins + 1) * (sizeof(uint32_t) + sizeof(double)); }
 
 SampleRow sampleRow(void* base, int64_t V) {
   const size_t n = padded(V);
@@ -42,7 +43,7 @@ SampleRow sampleRow(void* base, int64_t V) {
   r.bins = reinterpret_cast<int32_t*>(p + n * 8);
   r.picked = reinterpret_cast<int32_t*>(p + n * 12);
   r.masses = reinterpret_cast<double*>(p + n * 16);
-  r.counts = reinterpret_cast<uint32_t*>(r.masses + kSampleBins);
+  r.counts = reinterpret_cast<uint32_t*>(r.masses + kSampleBins + 1);
   return r;
 }
 
@@ -51,24 +52,13 @@ float binScale(float least, float most) {
   return std::isfinite(scale) ? scale : 0.0f;
 }
 
-int64_t collect(const SampleRow& r, int64_t V, int bin) {
-  int64_t n = 0;
-  for (int64_t i = 0; i < V; i++) {
-    r.picked[n] = static_cast<int32_t>(i);
-    n += r.bins[i] == bin;
-  }
-  return n;
-}
-
 // The k-th largest value; k is below the number of finite values.
 float kthLargest(const SampleRow& r, int64_t V, int64_t k) {
-  std::memset(r.counts, 0, kSampleBins * sizeof(uint32_t));
-  for (int64_t i = 0; i < V; i++) {
-    if (r.bins[i] >= 0) r.counts[r.bins[i]]++;
-  }
-  int bin = kSampleBins - 1;
-  for (; bin > 0 && k > r.counts[bin]; bin--) k -= r.counts[bin];
-  const int64_t n = collect(r, V, bin);
+  std::fill(r.counts, r.counts + kSampleBins + 1, 0u);
+  for (int64_t i = 0; i < V; i++) r.counts[r.bins[i]]++;
+  int bin = kSampleBins;
+  for (; bin > 1 && k > r.counts[bin]; bin--) k -= r.counts[bin];
+  const int64_t n = HWY_DYNAMIC_DISPATCH(SampleCollect)(r.logits, r.bins, V, bin, r.picked);
   int32_t* at = r.picked + (k - 1);
   std::nth_element(r.picked, at, r.picked + n, [&](int32_t a, int32_t b) { return r.logits[a] > r.logits[b]; });
   return r.logits[*at];
@@ -76,19 +66,18 @@ float kthLargest(const SampleRow& r, int64_t V, int64_t k) {
 
 // The first entry in ascending order (of value, then index) that top-p keeps.
 int64_t firstKept(const SampleRow& r, int64_t V, float top, float p) {
-  std::fill(r.masses, r.masses + kSampleBins, 0.0);
-  for (int64_t i = 0; i < V; i++) {
-    if (r.bins[i] >= 0) r.masses[r.bins[i]] += r.weights[i];
-  }
+  // What top-k has removed weighs nothing.
+  std::fill(r.masses, r.masses + kSampleBins + 1, 0.0);
+  for (int64_t i = 0; i < V; i++) r.masses[r.bins[i]] += r.weights[i];
   double total = 0, sum = 0;
-  for (int b = 0; b < kSampleBins; b++) total += r.masses[b];
+  for (int b = 1; b <= kSampleBins; b++) total += r.masses[b];
   const double limit = (1.0 - static_cast<double>(p)) * total;
-  for (int b = 0; b < kSampleBins; b++) {
+  for (int b = 1; b <= kSampleBins; b++) {
     if (sum + r.masses[b] <= limit) {
       sum += r.masses[b];
       continue;
     }
-    const int64_t n = collect(r, V, b);
+    const int64_t n = HWY_DYNAMIC_DISPATCH(SampleCollect)(r.logits, r.bins, V, b, r.picked);
     std::sort(r.picked, r.picked + n, [&](int32_t x, int32_t y) { return r.logits[x] != r.logits[y] ? r.logits[x] < r.logits[y] : x < y; });
     for (int64_t i = 0; i < n; i++) {
       sum += r.weights[r.picked[i]];
@@ -115,9 +104,6 @@ bool truncateRow(const SampleRow& r, int64_t V, int32_t k, float p) {
   }
   if (topP) {
     HWY_DYNAMIC_DISPATCH(SampleExp)(r.logits, r.weights, V, s.most);
-    if (topK) {
-      for (int64_t i = 0; i < V; i++) r.bins[i] = r.logits[i] == -std::numeric_limits<float>::infinity() ? -1 : r.bins[i];
-    }
     const int64_t at = firstKept(r, V, s.most, p);
     HWY_DYNAMIC_DISPATCH(SampleCut)(r.logits, V, r.logits[at], at);
   }

@@ -12,8 +12,8 @@ struct SampleRow {
   float* weights;
   int32_t* bins;
   int32_t* picked;
-  uint32_t* counts;  // [kSampleBins]
-  double* masses;    // [kSampleBins]
+  uint32_t* counts;  // [kSampleBins + 1], entry 0 for -inf
+  double* masses;    // likewise
 };
 
 // What one pass over a row finds; -inf is not finite, and hasBad tells of NaN or +inf.
