@@ -104,7 +104,7 @@ struct Params {
 };
 }  // namespace reduce
 
-// Softmax over the last dim of x * scale; a row of -inf only is an error of the caller and gives NaN.
+// Softmax over the last dim of x * scale; a row with NaN or +inf, or of -inf only, gives NaN.
 namespace softmax {
 constexpr int32_t kId = 72;
 namespace in { enum Index : int32_t { x, kCount }; }
@@ -265,7 +265,7 @@ struct Params {
 };
 }  // namespace layer_norm
 
-// Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all).
+// Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all); outside 1..pos+l is a late error. New keys and values are used as f32, whatever the caches hold. A row does not depend on l, the batch or how its keys came: f32 caches give the bits of the uncached call.
 namespace attention {
 constexpr int32_t kId = 86;
 namespace in { enum Index : int32_t { qkv, scaleMul, visible, kCache, vCache, kCount }; }
@@ -322,7 +322,7 @@ struct Params {
 };
 }  // namespace unit_to_image
 
-// Index of the nearest code (first one on ties): smallest squared distance, or largest cosine; no N x V matrix.
+// Index of the nearest code (first one on ties; 0 for a vector of NaN): smallest |e|^2 - 2 z.e in f32, or largest cosine of both normalised (eps 1e-12); no N x V matrix.
 namespace vq_lookup {
 constexpr int32_t kId = 91;
 namespace in { enum Index : int32_t { z, codebook, kCount }; }
@@ -341,7 +341,7 @@ struct Params {
 };
 }  // namespace cfg_mix
 
-// Sets to -inf what top-k, then top-p (of the softmax of what is left), remove; 0 switches either off. k and p per image.
+// Sets to -inf what top-k, then top-p (of the softmax of what is left), remove; k <= 0, k >= V or p <= 0 switches it off; k and p per image. Top-k keeps every logit not below the k-th largest, and all where fewer than k are finite. Top-p removes in ascending order (equal logits by index) while the cumulative probability is <= 1 - p; the largest (the last of equals) always stays. NaN or +inf is a late error that names the row.
 namespace truncate_logits {
 constexpr int32_t kId = 93;
 namespace in { enum Index : int32_t { logits, topK, topP, kCount }; }
@@ -350,7 +350,7 @@ struct Params {
 };
 }  // namespace truncate_logits
 
-// One draw per row of probabilities (they need not sum to 1): Philox4x32-10, key seed[b] = (lo, hi, imageIndex), counter (token, scale, imageIndex, stream).
+// One draw per row of probabilities (they need not sum to 1): the first index whose running sum in f64 exceeds u * total. u = (x + 0.5) / 2^32, x the first word of Philox4x32-10 with seed[b] = (lo, hi, imageIndex), key (lo, hi), counter (token, scale, imageIndex, 0). A negative, NaN, infinite or all-zero row is a late error.
 namespace multinomial {
 constexpr int32_t kId = 94;
 namespace in { enum Index : int32_t { probs, seed, kCount }; }
@@ -360,7 +360,7 @@ struct Params {
 };
 }  // namespace multinomial
 
-// Fused cfg_mix, truncate_logits, softmax, multinomial (same draws).
+// Fused cfg_mix, truncate_logits, softmax, multinomial: the same tokens as the chain. NaN, +inf or a row without a finite logit is a late error that names image and token.
 namespace sample_cfg {
 constexpr int32_t kId = 95;
 namespace in { enum Index : int32_t { logits, t, topK, topP, seed, kCount }; }
@@ -370,7 +370,7 @@ struct Params {
 };
 }  // namespace sample_cfg
 
-// softmax((logits * mul + g) / tau) per row; g given, or -log(Exp(1)) from Philox (key as multinomial's, counter also over V).
+// softmax((logits * mul + g) / tau) per row, tau > 0; g given, or -log(-log(u)) with u as multinomial's from word v % 4 of counter (token, scale, imageIndex, 0x47000000 + v / 4). -inf gives 0; NaN, +inf or nothing finite is a late error.
 namespace gumbel_softmax {
 constexpr int32_t kId = 96;
 namespace in { enum Index : int32_t { logits, gumbel, seed, kCount }; }
@@ -382,7 +382,7 @@ struct Params {
 };
 }  // namespace gumbel_softmax
 
-// Philox numbers: uniform [mean, std) taken as [lo, hi), normal, or normal truncated to mean +- 2 (absolute, as nn.init.trunc_normal_'s default a, b) by the inverse cdf. Element i depends on (seed, stream, i) only.
+// Philox numbers from u = (x + 0.5) / 2^32, x word i % 4 of key (seedLo, seedHi), counter (i / 4 low, i / 4 high, stream, 0x52). uniform: mean and std are lo and hi of [lo, hi), lo + u * (hi - lo). normal: mean + std * sqrt(2) * erfinv(2 u - 1). trunc_normal: the same with u mapped to [cdf(-2), cdf(2)], that is cut at -2 and 2 as nn.init.trunc_normal_ does by default; mean must lie in [-2, 2]. Element i depends on (seed, stream, i) only.
 namespace random {
 constexpr int32_t kId = 97;
 namespace in { enum Index : int32_t { kCount }; }
