@@ -642,7 +642,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * Softmax over the last dim of x * scale; a row of -inf only is an error of the caller and gives NaN.
+   * Softmax over the last dim of x * scale; a row with NaN or +inf, or of -inf only, gives NaN.
    * @param x [...,V] f32
    * @param options.scale f32, default 1
    * @returns [...,V] f32
@@ -813,7 +813,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all).
+   * Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all); outside 1..pos+l is a late error. New keys and values are used as f32, whatever the caches hold. A row does not depend on l, the batch or how its keys came: f32 caches give the bits of the uncached call.
    * @param qkv [B,l,3*a.heads*a.width] f32
    * @param options.scaleMul [a.heads] f32
    * @param options.visible [l] i32
@@ -873,7 +873,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * Index of the nearest code (first one on ties): smallest squared distance, or largest cosine; no N x V matrix.
+   * Index of the nearest code (first one on ties; 0 for a vector of NaN): smallest |e|^2 - 2 z.e in f32, or largest cosine of both normalised (eps 1e-12); no N x V matrix.
    * @param z [N,C] f32
    * @param codebook [V,C] f32
    * @param options.cosine bool, default false
@@ -894,7 +894,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * Sets to -inf what top-k, then top-p (of the softmax of what is left), remove; 0 switches either off. k and p per image.
+   * Sets to -inf what top-k, then top-p (of the softmax of what is left), remove; k <= 0, k >= V or p <= 0 switches it off; k and p per image. Top-k keeps every logit not below the k-th largest, and all where fewer than k are finite. Top-p removes in ascending order (equal logits by index) while the cumulative probability is <= 1 - p; the largest (the last of equals) always stays. NaN or +inf is a late error that names the row.
    * @param logits [B,l,V] f32
    * @param topK [B] i32
    * @param topP [B] f32
@@ -905,7 +905,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * One draw per row of probabilities (they need not sum to 1): Philox4x32-10, key seed[b] = (lo, hi, imageIndex), counter (token, scale, imageIndex, stream).
+   * One draw per row of probabilities (they need not sum to 1): the first index whose running sum in f64 exceeds u * total. u = (x + 0.5) / 2^32, x the first word of Philox4x32-10 with seed[b] = (lo, hi, imageIndex), key (lo, hi), counter (token, scale, imageIndex, 0). A negative, NaN, infinite or all-zero row is a late error.
    * @param probs [B,l,V] f32
    * @param seed [B,3] i32
    * @param options.scale i32, default 0
@@ -916,7 +916,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * Fused cfg_mix, truncate_logits, softmax, multinomial (same draws).
+   * Fused cfg_mix, truncate_logits, softmax, multinomial: the same tokens as the chain. NaN, +inf or a row without a finite logit is a late error that names image and token.
    * @param logits [2*B,l,V] f32
    * @param t [B] f32
    * @param topK [B] i32
@@ -930,7 +930,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * softmax((logits * mul + g) / tau) per row; g given, or -log(Exp(1)) from Philox (key as multinomial's, counter also over V).
+   * softmax((logits * mul + g) / tau) per row, tau > 0; g given, or -log(-log(u)) with u as multinomial's from word v % 4 of counter (token, scale, imageIndex, 0x47000000 + v / 4). -inf gives 0; NaN, +inf or nothing finite is a late error.
    * @param logits [B,l,V] f32
    * @param options.gumbel [B,l,V] f32
    * @param options.seed [B,3] i32
@@ -944,7 +944,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * Philox numbers: uniform [mean, std) taken as [lo, hi), normal, or normal truncated to mean +- 2 (absolute, as nn.init.trunc_normal_'s default a, b) by the inverse cdf. Element i depends on (seed, stream, i) only.
+   * Philox numbers from u = (x + 0.5) / 2^32, x word i % 4 of key (seedLo, seedHi), counter (i / 4 low, i / 4 high, stream, 0x52). uniform: mean and std are lo and hi of [lo, hi), lo + u * (hi - lo). normal: mean + std * sqrt(2) * erfinv(2 u - 1). trunc_normal: the same with u mapped to [cdf(-2), cdf(2)], that is cut at -2 and 2 as nn.init.trunc_normal_ does by default; mean must lie in [-2, 2]. Element i depends on (seed, stream, i) only.
    * @param options.shape dims
    * @param options.kind uniform | normal | trunc_normal
    * @param options.mean f32, default 0
