@@ -43,7 +43,11 @@ export class AtomicFile {
  * Calls `write` with a new file and puts it under `path` when that succeeds; on any failure `path` keeps what it held. A symbolic
  * link is followed, the mode of a file that is replaced is kept. Rejects with the system's error or that of `write`.
  */
-export async function writeFileAtomic(path: string, write: (file: AtomicFile) => Promise<void>, options: AtomicOptions = {}): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  write: (file: AtomicFile) => Promise<void>,
+  options: AtomicOptions = {},
+): Promise<void> {
   throwIfAborted(options.signal);
   if (options.mkdirs) await mkdir(dirname(path), { recursive: true });
   const target = await realpath(path).catch(() => path);

@@ -12,8 +12,8 @@ import { toPlain } from './plain.js';
 import { looksLikePickle, readPthLegacy } from './pth-legacy.js';
 import { readPthZip } from './pth-zip.js';
 import { looksLikeSafetensors, readSafetensors } from './safetensors.js';
-import type { FileTensor, PyValue } from './value.js';
 import type { ByteSource } from './source.js';
+import type { FileTensor, PyValue } from './value.js';
 
 export type CheckpointFormat = 'safetensors' | 'pth' | 'pth-legacy';
 
@@ -110,7 +110,12 @@ export class Checkpoint {
   location(key: string): TensorLocation {
     const { storage, byteOffset, contiguous, size, dtype } = this.tensor(key);
     const { offset, deflated } = storage.region!;
-    return { offset: offset + (deflated === undefined ? byteOffset : 0), byteLength: size * fileDType(dtype).size, contiguous, ...(deflated === undefined ? {} : { deflated }) };
+    return {
+      offset: offset + (deflated === undefined ? byteOffset : 0),
+      byteLength: size * fileDType(dtype).size,
+      contiguous,
+      ...(deflated === undefined ? {} : { deflated }),
+    };
   }
 
   /** The tensors below a prefix ('encoder' for 'encoder.conv_in.weight'), names without it. */

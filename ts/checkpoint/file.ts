@@ -48,12 +48,14 @@ export class SourceFile {
   /** Bytes [offset, offset + length); a range beyond the file is an error before anything is allocated. */
   async read(offset: number, length: number): Promise<Uint8Array> {
     this.checkRange(offset, length);
-    const parsing = this.handle;
     let own: FileHandle | undefined;
     try {
       const out = new Uint8Array(length);
-      const handle = parsing ?? (own = await open(this.path, 'r'));
-      if (own) this.checkSame(await own.stat());
+      if (!this.handle) {
+        own = await open(this.path, 'r');
+        this.checkSame(await own.stat());
+      }
+      const handle = (own ?? this.handle)!;
       for (let at = 0; at < length; ) {
         const { bytesRead } = await handle.read(out, at, Math.min(CHUNK, length - at), offset + at);
         if (bytesRead === 0) fail({ file: this.path, offset: offset + at }, 'the file ends here; it changed while being read');

@@ -64,20 +64,33 @@ export function toEngineArray(bytes: Uint8Array, dtype: FileDType, where: Where)
   const { buffer, byteOffset } = bytes;
   const n = bytes.length / fileDType(dtype).size;
   switch (dtype) {
-    case 'f32': return { data: new Float32Array(buffer, byteOffset, n), dtype };
+    case 'f32':
+      return { data: new Float32Array(buffer, byteOffset, n), dtype };
     case 'f16':
-    case 'bf16': return { data: new Uint16Array(buffer, byteOffset, n), dtype };
-    case 'i32': return { data: new Int32Array(buffer, byteOffset, n), dtype };
-    case 'u8': return { data: bytes, dtype };
-    case 'bool': return { data: bytes.map((v) => (v === 0 ? 0 : 1)), dtype: 'u8' };
-    case 'f64': return { data: Float32Array.from(new Float64Array(buffer, byteOffset, n)), dtype: 'f32' };
-    case 'i16': return { data: Int32Array.from(new Int16Array(buffer, byteOffset, n)), dtype: 'i32' };
-    case 'u16': return { data: Int32Array.from(new Uint16Array(buffer, byteOffset, n)), dtype: 'i32' };
-    case 'i8': return { data: Int32Array.from(new Int8Array(buffer, byteOffset, n)), dtype: 'i32' };
-    case 'u32': return { data: toInt32(new Uint32Array(buffer, byteOffset, n), where), dtype: 'i32' };
-    case 'i64': return { data: toInt32(new BigInt64Array(buffer, byteOffset, n), where), dtype: 'i32' };
-    case 'u64': return { data: toInt32(new BigUint64Array(buffer, byteOffset, n), where), dtype: 'i32' };
-    default: return fail(where, `${dtype} tensors cannot be loaded, only their bytes read`);
+    case 'bf16':
+      return { data: new Uint16Array(buffer, byteOffset, n), dtype };
+    case 'i32':
+      return { data: new Int32Array(buffer, byteOffset, n), dtype };
+    case 'u8':
+      return { data: bytes, dtype };
+    case 'bool':
+      return { data: bytes.map((v) => (v === 0 ? 0 : 1)), dtype: 'u8' };
+    case 'f64':
+      return { data: Float32Array.from(new Float64Array(buffer, byteOffset, n)), dtype: 'f32' };
+    case 'i16':
+      return { data: Int32Array.from(new Int16Array(buffer, byteOffset, n)), dtype: 'i32' };
+    case 'u16':
+      return { data: Int32Array.from(new Uint16Array(buffer, byteOffset, n)), dtype: 'i32' };
+    case 'i8':
+      return { data: Int32Array.from(new Int8Array(buffer, byteOffset, n)), dtype: 'i32' };
+    case 'u32':
+      return { data: toInt32(new Uint32Array(buffer, byteOffset, n), where), dtype: 'i32' };
+    case 'i64':
+      return { data: toInt32(new BigInt64Array(buffer, byteOffset, n), where), dtype: 'i32' };
+    case 'u64':
+      return { data: toInt32(new BigUint64Array(buffer, byteOffset, n), where), dtype: 'i32' };
+    default:
+      return fail(where, `${dtype} tensors cannot be loaded, only their bytes read`);
   }
 }
 

@@ -60,7 +60,10 @@ export function resolveGlobal(module: string, name: string, where: Where): PyNam
       (module === 'torch' && BY_TORCH.has(name)) ||
       LIGHTNING_MODULE.test(module));
   if (!known) {
-    fail(where, `pickle: refers to ${quote(full)}, which is not on the list of harmless names; nothing of this file was executed. Save a state_dict of tensors and plain values instead`);
+    fail(
+      where,
+      `pickle: refers to ${quote(full)}, which is not on the list of harmless names; nothing of this file was executed. Save a state_dict of tensors and plain values instead`,
+    );
   }
   return new PyName(module, name);
 }
@@ -87,7 +90,8 @@ export function buildState(target: PyValue, state: PyValue, where: Where): void 
 function dictOf<M extends Map<PyValue, PyValue>>(dict: M, args: readonly PyValue[], where: Where): M {
   const [source, more] = args;
   if (more !== undefined) fail(where, 'pickle: dict with several arguments');
-  const pairs = source instanceof Map ? [...source] : source === undefined || source === null ? [] : items([source], where).map(pairOf(where));
+  const pairs =
+    source instanceof Map ? [...source] : source === undefined || source === null ? [] : items([source], where).map(pairOf(where));
   for (const [key, value] of pairs) dict.set(key, value);
   return dict;
 }
@@ -114,7 +118,8 @@ function bytesOf(args: readonly PyValue[], where: Where): Uint8Array {
   const [text, codec] = args;
   if (text === undefined) return new Uint8Array(0);
   if (text instanceof Uint8Array && codec === undefined) return new Uint8Array(text);
-  if (typeof text !== 'string' || typeof codec !== 'string' || !/^latin-?1$/.test(codec)) return fail(where, 'pickle: bytes in an unknown encoding');
+  if (typeof text !== 'string' || typeof codec !== 'string' || !/^latin-?1$/.test(codec))
+    return fail(where, 'pickle: bytes in an unknown encoding');
   const out = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
@@ -131,7 +136,8 @@ function pathOf(args: readonly PyValue[], where: Where): string {
 
 function rebuildFromType(args: readonly PyValue[], where: Where): PyValue {
   const [func, , inner] = args;
-  if (!(func instanceof PyName) || !(inner instanceof PyTuple)) return fail(where, 'pickle: _rebuild_from_type_v2 with unexpected arguments');
+  if (!(func instanceof PyName) || !(inner instanceof PyTuple))
+    return fail(where, 'pickle: _rebuild_from_type_v2 with unexpected arguments');
   const value = callGlobal(func, inner.items, where);
   if (!(value instanceof FileTensor)) return fail(where, 'pickle: _rebuild_from_type_v2 of something that is no tensor');
   return value;

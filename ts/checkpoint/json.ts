@@ -51,7 +51,11 @@ class Parser {
       case '"':
         return this.string();
     }
-    for (const [word, value] of [['true', true], ['false', false], ['null', null]] as const) {
+    for (const [word, value] of [
+      ['true', true],
+      ['false', false],
+      ['null', null],
+    ] as const) {
       if (this.text.startsWith(word, this.at)) {
         this.at += word.length;
         return value;
@@ -63,7 +67,8 @@ class Parser {
   private number(): number {
     NUMBER.lastIndex = this.at;
     const match = NUMBER.exec(this.text);
-    if (!match) this.bad(`expected a value, found ${JSON.stringify(this.text.slice(this.at, this.at + 16))} (numbers are whole and not negative)`);
+    if (!match)
+      this.bad(`expected a value, found ${JSON.stringify(this.text.slice(this.at, this.at + 16))} (numbers are whole and not negative)`);
     const value = Number(match![0]);
     if (!Number.isSafeInteger(value)) this.bad(`${match![0].slice(0, 40)} is beyond 2^53 - 1`);
     this.at = NUMBER.lastIndex;

@@ -60,5 +60,10 @@ function describeRoots(flat: Flat): string {
   const known = knownRoots(flat);
   if (known.length > 0) return known.map((root) => JSON.stringify(root)).join(', ');
   const first = new Set([...flat.tensors.keys()].map((name) => name.split('.')[0]!));
-  return flat.tensors.size === 0 ? 'no tensors' : `names beginning with ${[...first].slice(0, 8).map((name) => JSON.stringify(name)).join(', ')}`;
+  return flat.tensors.size === 0
+    ? 'no tensors'
+    : `names beginning with ${[...first]
+        .slice(0, 8)
+        .map((name) => JSON.stringify(name))
+        .join(', ')}`;
 }

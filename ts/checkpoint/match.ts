@@ -19,7 +19,8 @@ export function matchKeys(expected: ReadonlyMap<string, readonly number[]>, chec
   const shapes: string[] = [];
   for (const [key, shape] of expected) {
     if (!checkpoint.has(key)) missing.push(key);
-    else if (String(checkpoint.info(key).shape) !== String(shape)) shapes.push(`${key}: the file has [${checkpoint.info(key).shape}], expected [${shape}]`);
+    else if (String(checkpoint.info(key).shape) !== String(shape))
+      shapes.push(`${key}: the file has [${checkpoint.info(key).shape}], expected [${shape}]`);
   }
   const extra = checkpoint.keys().filter((key) => !expected.has(key) && !ignored(key));
   if (missing.length + shapes.length + extra.length === 0) return;

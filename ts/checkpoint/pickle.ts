@@ -57,7 +57,10 @@ class Pickler {
     else if (value instanceof Map) this.dict(value, depth);
     else if (isTensorSource(value)) this.tensor(value);
     else if (isPlainObject(value)) this.dict(new Map(Object.entries(value)), depth);
-    else throw new ArgumentError(`writePth: a value of type ${typeof value} (${(value as object | undefined)?.constructor?.name ?? ''}) cannot be written`);
+    else
+      throw new ArgumentError(
+        `writePth: a value of type ${typeof value} (${(value as object | undefined)?.constructor?.name ?? ''}) cannot be written`,
+      );
   }
 
   private integer(value: bigint): void {
@@ -70,7 +73,8 @@ class Pickler {
     }
     const bytes: number[] = [];
     let rest = value;
-    for (; !(rest === 0n && !(bytes.at(-1)! & 0x80)) && !(rest === -1n && bytes.at(-1)! & 0x80); rest >>= 8n) bytes.push(Number(rest & 0xffn));
+    for (; !(rest === 0n && !(bytes.at(-1)! & 0x80)) && !(rest === -1n && bytes.at(-1)! & 0x80); rest >>= 8n)
+      bytes.push(Number(rest & 0xffn));
     if (bytes.length > 255) throw new ArgumentError('writePth: integer of more than 255 bytes');
     this.raw([0x8a, bytes.length, ...bytes]);
   }
@@ -95,10 +99,10 @@ class Pickler {
   }
 
   private tuple(items: readonly unknown[], depth: number): void {
-    if (items.length === 0) return this.raw([0x29]);
-    if (items.length > 3) this.raw([0x28]);
+    const short = items.length <= 3;
+    if (!short) this.raw([0x28]);
     for (const item of items) this.value(item, depth + 1);
-    this.raw([items.length > 3 ? 0x74 : 0x84 + items.length]);
+    this.raw([items.length === 0 ? 0x29 : short ? 0x84 + items.length : 0x74]);
   }
 
   private list(items: readonly unknown[], depth: number): void {

@@ -24,7 +24,8 @@ export function toPlain(value: PyValue, file: string): unknown {
     if (node instanceof FileTensor) return { dtype: node.dtype, shape: [...node.shape] };
     if (node instanceof PyName) return node.toString();
     if (node instanceof PyStorage) return { storage: node.key, elements: node.elements };
-    if (node instanceof PyObject) return { type: node.type, args: all(node.args), state: node.state === undefined ? undefined : convert(node.state, depth + 1) };
+    if (node instanceof PyObject)
+      return { type: node.type, args: all(node.args), state: node.state === undefined ? undefined : convert(node.state, depth + 1) };
     return node;
   };
   return convert(value, 0);

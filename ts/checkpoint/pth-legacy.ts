@@ -3,8 +3,9 @@
 import { fail, quote } from './fail.js';
 import type { SourceFile } from './file.js';
 import { LIMITS } from './limits.js';
+import { PickleEnd } from './pickle-reader.js';
 import { parseStorageId, type StorageId, storageItemSize } from './storage-id.js';
-import { PickleEnd, unpickle } from './unpickle.js';
+import { unpickle } from './unpickle.js';
 import { PyStorage, type PyValue } from './value.js';
 
 const MAGIC = 0x1950a86a20f9469cfc6cn;
@@ -62,10 +63,12 @@ function parseHead(data: Uint8Array, file: string): Head {
   const magic = next();
   if (magic !== MAGIC) fail({ file, offset: 0 }, 'a pickle, but not a file of torch.save (its magic number is missing)');
   const protocol = next();
-  if (protocol !== PROTOCOL) fail({ file }, `torch.save protocol ${protocol instanceof Object ? '?' : String(protocol)}, only ${PROTOCOL} is read`);
+  if (protocol !== PROTOCOL)
+    fail({ file }, `torch.save protocol ${protocol instanceof Object ? '?' : String(protocol)}, only ${PROTOCOL} is read`);
   const system = next();
   if (!(system instanceof Map)) fail({ file }, 'the description of the writing system is missing');
-  if ((system as Map<PyValue, PyValue>).get('little_endian') !== true) fail({ file }, 'written on a big-endian machine; only little-endian files are read');
+  if ((system as Map<PyValue, PyValue>).get('little_endian') !== true)
+    fail({ file }, 'written on a big-endian machine; only little-endian files are read');
   const value = next((id, offset) => registerStorage(parseStorageId(id, { file, offset }), storages, file, offset));
   const keys = next();
   return { value, keys, storages, end: at };
@@ -92,19 +95,25 @@ async function placeStorages(file: SourceFile, { keys, storages, end }: Head): P
   const placed = new Set<string>();
   for (const key of keys) {
     const storage = typeof key === 'string' ? roots.get(key) : undefined;
-    if (!storage) return fail({ file: file.path, offset: at }, `the list of storages names ${typeof key === 'string' ? quote(key) : 'something'} that no tensor uses`);
+    if (!storage)
+      return fail(
+        { file: file.path, offset: at },
+        `the list of storages names ${typeof key === 'string' ? quote(key) : 'something'} that no tensor uses`,
+      );
     const where = { file: file.path, key: storage.key, offset: at };
     if (placed.has(storage.key)) fail(where, 'the list of storages names this one twice');
     if (at + 8 > file.size) fail(where, 'the file is truncated before this storage');
     const count = new DataView((await file.read(at, 8)).buffer).getBigInt64(0, true);
     if (count !== BigInt(storage.elements)) fail(where, `storage of ${count} elements, the object says ${storage.elements}`);
     const bytes = storage.elements * storageItemSize(storage);
-    if (!(at + 8 + bytes <= file.size)) fail(where, `the file is truncated: this storage needs ${bytes} bytes, ${file.size - at - 8} are left`);
+    if (!(at + 8 + bytes <= file.size))
+      fail(where, `the file is truncated: this storage needs ${bytes} bytes, ${file.size - at - 8} are left`);
     storage.region = { offset: at + 8, byteLength: bytes };
     placed.add(storage.key);
     at += 8 + bytes;
   }
-  for (const key of roots.keys()) if (!placed.has(key)) fail({ file: file.path, key }, 'a tensor uses a storage that the file does not hold');
+  for (const key of roots.keys())
+    if (!placed.has(key)) fail({ file: file.path, key }, 'a tensor uses a storage that the file does not hold');
   if (at !== file.size) fail({ file: file.path, offset: at }, `${file.size - at} bytes after the last storage`);
   for (const { part, root, offset } of views) {
     const size = storageItemSize(part);

@@ -2,8 +2,9 @@
 import { fail, quote } from './fail.js';
 import type { SourceFile } from './file.js';
 import { LIMITS } from './limits.js';
+import { PickleEnd } from './pickle-reader.js';
 import { parseStorageId, storageItemSize } from './storage-id.js';
-import { PickleEnd, unpickle } from './unpickle.js';
+import { unpickle } from './unpickle.js';
 import type { PyStorage, PyValue, Region } from './value.js';
 import { inflateRegion, readZipDirectory } from './zip.js';
 
@@ -13,13 +14,15 @@ export async function readPthZip(file: SourceFile): Promise<PyValue> {
   const root = archiveRoot(records, file.path);
   await checkByteOrder(file, records.get(`${root}/byteorder`));
   const region = records.get(`${root}/data.pkl`)!;
-  if (region.byteLength > LIMITS.pickleBytes) fail({ file: file.path, key: 'data.pkl' }, `${region.byteLength} bytes, at most ${LIMITS.pickleBytes} are read`);
+  if (region.byteLength > LIMITS.pickleBytes)
+    fail({ file: file.path, key: 'data.pkl' }, `${region.byteLength} bytes, at most ${LIMITS.pickleBytes} are read`);
   const data = await readRegion(file, region, 'data.pkl');
   const load = storageLoader(file.path, `${root}/data/`, records);
   try {
     return unpickle(data, { file: file.path, base: region.deflated === undefined ? region.offset : 0, persistentLoad: load }).value;
   } catch (error) {
-    if (error instanceof PickleEnd) fail({ file: file.path, key: 'data.pkl', offset: region.offset + region.byteLength }, 'the pickle ends early');
+    if (error instanceof PickleEnd)
+      fail({ file: file.path, key: 'data.pkl', offset: region.offset + region.byteLength }, 'the pickle ends early');
     throw error;
   }
 }
@@ -35,7 +38,8 @@ function archiveRoot(records: ReadonlyMap<string, Region>, file: string): string
     fail({ file }, `a zip archive, but not one of torch.save: no data.pkl in it${hint}`);
   }
   const roots = new Set([...records.keys()].map((name) => name.slice(0, name.indexOf('/') + 1)));
-  if (pickles.length > 1 || roots.size > 1 || pickles[0] === 'data.pkl') fail({ file }, 'the records of the archive do not lie in one folder');
+  if (pickles.length > 1 || roots.size > 1 || pickles[0] === 'data.pkl')
+    fail({ file }, 'the records of the archive do not lie in one folder');
   return pickles[0]!.slice(0, -'/data.pkl'.length);
 }
 
@@ -57,7 +61,8 @@ function storageLoader(file: string, prefix: string, records: ReadonlyMap<string
     const where = { file, key: `data/${storage.key}`, offset };
     if (!region) return fail(where, 'the archive has no record for this storage');
     const needed = storage.elements * storageItemSize(storage);
-    if (!(needed <= region.byteLength)) fail(where, `storage of ${storage.elements} elements needs ${needed} bytes, its record has ${region.byteLength}`);
+    if (!(needed <= region.byteLength))
+      fail(where, `storage of ${storage.elements} elements needs ${needed} bytes, its record has ${region.byteLength}`);
     storage.region = region;
     storages.set(storage.key, storage);
     return storage;

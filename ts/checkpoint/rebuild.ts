@@ -32,7 +32,8 @@ export function rebuildParameter(args: readonly PyValue[], where: Where): FileTe
 
 function counts(value: PyValue | undefined, what: string, where: Where): number[] {
   const list = value instanceof PyTuple ? value.items : value;
-  if (!Array.isArray(list) || !list.every(isCount)) return fail(where, `${what} of a tensor is not a tuple of whole numbers from 0 to 2^53`);
+  if (!Array.isArray(list) || !list.every(isCount))
+    return fail(where, `${what} of a tensor is not a tuple of whole numbers from 0 to 2^53`);
   return list as number[];
 }
 
@@ -51,10 +52,16 @@ function makeTensor(storage: PyStorage, dtype: FileDType, args: readonly PyValue
     if (!Number.isSafeInteger(last)) fail(where, 'strides of a tensor reach beyond 2^53');
   }
   if (numel > 0 ? last >= available : offset > available) {
-    fail(where, `tensor of shape [${shape}], strides [${strides}], offset ${offset} needs ${last + 1} elements, storage ${quote(storage.key)} has ${available}`);
+    fail(
+      where,
+      `tensor of shape [${shape}], strides [${strides}], offset ${offset} needs ${last + 1} elements, storage ${quote(storage.key)} has ${available}`,
+    );
   }
   if (numel > available && numel * itemSize > LIMITS.expandedBytes) {
-    fail(where, `expanded tensor of shape [${shape}] would take ${numel * itemSize} bytes, at most ${LIMITS.expandedBytes} are written out`);
+    fail(
+      where,
+      `expanded tensor of shape [${shape}] would take ${numel * itemSize} bytes, at most ${LIMITS.expandedBytes} are written out`,
+    );
   }
   return new FileTensor(storage, dtype, shape, strides, offset * itemSize);
 }

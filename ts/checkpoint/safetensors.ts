@@ -31,7 +31,8 @@ export async function readSafetensors(file: SourceFile): Promise<SafetensorsCont
   const head = await file.read(0, 8);
   const length = new DataView(head.buffer).getBigUint64(0, true);
   if (length > BigInt(file.size - 8)) fail({ ...where, offset: 0 }, `the header claims ${length} bytes, the file has ${file.size}`);
-  if (length > BigInt(LIMITS.safetensorsHeader)) fail({ ...where, offset: 0 }, `header of ${length} bytes, at most ${LIMITS.safetensorsHeader} are read`);
+  if (length > BigInt(LIMITS.safetensorsHeader))
+    fail({ ...where, offset: 0 }, `header of ${length} bytes, at most ${LIMITS.safetensorsHeader} are read`);
   if (length < 2n) fail({ ...where, offset: 0 }, 'empty header');
   const header = parseStrictJson(decodeHeader(await file.read(8, Number(length)), file.path), file.path);
   if (!(header instanceof Map)) fail({ ...where, offset: 8 }, 'the header is not a JSON object');
@@ -104,7 +105,8 @@ function checkSpans(spans: Span[], dataBytes: number, file: string): void {
   spans.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let at = 0;
   for (const { name, begin, end } of spans) {
-    if (begin !== at) fail({ file, key: name }, begin < at ? `its data overlap the tensor before it` : `${begin - at} unused bytes before its data`);
+    if (begin !== at)
+      fail({ file, key: name }, begin < at ? `its data overlap the tensor before it` : `${begin - at} unused bytes before its data`);
     at = end;
   }
   if (at !== dataBytes) fail({ file }, `${dataBytes - at} bytes after the last tensor`);

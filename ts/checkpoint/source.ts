@@ -20,7 +20,9 @@ export type TensorSource = ByteSource | ReadableTensor;
 export function isTensorSource(value: unknown): value is TensorSource {
   if (typeof value !== 'object' || value === null) return false;
   const { dtype, shape } = value as Partial<ByteSource>;
-  return typeof dtype === 'string' && Array.isArray(shape) && ('data' in value || typeof (value as Partial<ReadableTensor>).read === 'function');
+  return (
+    typeof dtype === 'string' && Array.isArray(shape) && ('data' in value || typeof (value as Partial<ReadableTensor>).read === 'function')
+  );
 }
 
 /** Bytes that a source must deliver. */
@@ -32,6 +34,7 @@ export function sourceBytes(source: TensorSource): number {
 export async function readSource(source: TensorSource, key: string): Promise<Uint8Array> {
   const view = 'data' in source ? (typeof source.data === 'function' ? await source.data() : source.data) : await source.read();
   const want = sourceBytes(source);
-  if (view.byteLength !== want) throw new RangeError(`${key}: ${source.dtype} [${source.shape}] has ${want} bytes, its source gave ${view.byteLength}`);
+  if (view.byteLength !== want)
+    throw new RangeError(`${key}: ${source.dtype} [${source.shape}] has ${want} bytes, its source gave ${view.byteLength}`);
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }

@@ -66,7 +66,19 @@ class ZipWriter {
     const before = record.offset + 30 + record.name.length + zip64.length + 4;
     const padding = (ALIGNMENT - (before % ALIGNMENT)) % ALIGNMENT;
     const size = big ? MAX32 : data.length;
-    const head = fields([4, 0x04034b50], [2, big ? 45 : 20], [2, 0x800], [2, 0], [2, 0], [2, 0x21], [4, record.crc], [4, size], [4, size], [2, record.name.length], [2, zip64.length + 4 + padding]);
+    const head = fields(
+      [4, 0x04034b50],
+      [2, big ? 45 : 20],
+      [2, 0x800],
+      [2, 0],
+      [2, 0],
+      [2, 0x21],
+      [4, record.crc],
+      [4, size],
+      [4, size],
+      [2, record.name.length],
+      [2, zip64.length + 4 + padding],
+    );
     const pad = new Uint8Array(4 + padding).fill(0x5a);
     pad.set(fields([2, 0x4246], [2, padding]));
     await this.file.append(Buffer.concat([head, record.name, zip64, pad]));
@@ -80,12 +92,25 @@ class ZipWriter {
     const bytes = this.file.position - start;
     const count = this.records.length;
     if (start >= MAX32 || bytes >= MAX32 || count >= 0xffff) await this.finish64(start, bytes, count);
-    await this.file.append(fields([4, 0x06054b50], [2, 0], [2, 0], [2, Math.min(count, 0xffff)], [2, Math.min(count, 0xffff)], [4, Math.min(bytes, MAX32)], [4, Math.min(start, MAX32)], [2, 0]));
+    await this.file.append(
+      fields(
+        [4, 0x06054b50],
+        [2, 0],
+        [2, 0],
+        [2, Math.min(count, 0xffff)],
+        [2, Math.min(count, 0xffff)],
+        [4, Math.min(bytes, MAX32)],
+        [4, Math.min(start, MAX32)],
+        [2, 0],
+      ),
+    );
   }
 
   private async finish64(start: number, bytes: number, count: number): Promise<void> {
     const at = this.file.position;
-    await this.file.append(fields([4, 0x06064b50], [8, 44], [2, 45], [2, 45], [4, 0], [4, 0], [8, count], [8, count], [8, bytes], [8, start]));
+    await this.file.append(
+      fields([4, 0x06064b50], [8, 44], [2, 45], [2, 45], [4, 0], [4, 0], [8, count], [8, count], [8, bytes], [8, start]),
+    );
     await this.file.append(fields([4, 0x07064b50], [4, 0], [8, at], [4, 1]));
   }
 }
@@ -96,6 +121,24 @@ function directoryEntry({ name, crc, size, offset }: Record): Uint8Array {
   if (offset >= MAX32) wide.push([8, offset]);
   const extra = wide.length > 0 ? fields([2, 1], [2, 8 * wide.length], ...wide) : new Uint8Array(0);
   const size32 = Math.min(size, MAX32);
-  const head = fields([4, 0x02014b50], [2, 45], [2, wide.length > 0 ? 45 : 20], [2, 0x800], [2, 0], [2, 0], [2, 0x21], [4, crc], [4, size32], [4, size32], [2, name.length], [2, extra.length], [2, 0], [2, 0], [2, 0], [4, 0], [4, Math.min(offset, MAX32)]);
+  const head = fields(
+    [4, 0x02014b50],
+    [2, 45],
+    [2, wide.length > 0 ? 45 : 20],
+    [2, 0x800],
+    [2, 0],
+    [2, 0],
+    [2, 0x21],
+    [4, crc],
+    [4, size32],
+    [4, size32],
+    [2, name.length],
+    [2, extra.length],
+    [2, 0],
+    [2, 0],
+    [2, 0],
+    [4, 0],
+    [4, Math.min(offset, MAX32)],
+  );
   return Buffer.concat([head, name, extra]);
 }

@@ -27,7 +27,8 @@ const PARALLEL_READS = 32;
 /** Name -> byte range of every record. Refuses whatever torch.save does not write: encryption, duplicates, unsafe names, overlaps. */
 export async function readZipDirectory(file: SourceFile): Promise<Map<string, Region>> {
   const directory = await findDirectory(file);
-  if (directory.bytes > LIMITS.zipDirectory) fail({ file: file.path }, `zip directory of ${directory.bytes} bytes, at most ${LIMITS.zipDirectory} are read`);
+  if (directory.bytes > LIMITS.zipDirectory)
+    fail({ file: file.path }, `zip directory of ${directory.bytes} bytes, at most ${LIMITS.zipDirectory} are read`);
   const entries = parseDirectory(await file.read(directory.offset, directory.bytes), directory, file.path);
   const regions = new Map<string, Region>();
   for (let i = 0; i < entries.length; i += PARALLEL_READS) {
@@ -47,13 +48,16 @@ async function findDirectory(file: SourceFile): Promise<Directory> {
   for (let at = tailBytes - EOCD_BYTES; at >= 0; at--) {
     if (view.getUint32(at, true) !== 0x06054b50 || at + EOCD_BYTES + view.getUint16(at + 20, true) !== tailBytes) continue;
     const found = { count: view.getUint16(at + 10, true), bytes: view.getUint32(at + 12, true), offset: view.getUint32(at + 16, true) };
-    if (view.getUint16(at + 4, true) !== 0 && view.getUint16(at + 4, true) !== 0xffff) fail({ file: file.path }, 'archive of several volumes');
+    if (view.getUint16(at + 4, true) !== 0 && view.getUint16(at + 4, true) !== 0xffff)
+      fail({ file: file.path }, 'archive of several volumes');
     const is64 = found.count === 0xffff || found.bytes === 0xffffffff || found.offset === 0xffffffff;
     const end = tailStart + at;
     const directory = is64 ? ((await zip64Directory(file, end)) ?? found) : found;
-    if (directory.offset + directory.bytes > end) fail({ file: file.path, offset: end }, 'the zip directory lies beyond the end of the file');
+    if (directory.offset + directory.bytes > end)
+      fail({ file: file.path, offset: end }, 'the zip directory lies beyond the end of the file');
     if (directory.count === 0) fail({ file: file.path, offset: end }, 'zip archive without records');
-    if (directory.count > LIMITS.zipEntries) fail({ file: file.path, offset: end }, `${directory.count} records, at most ${LIMITS.zipEntries} are read`);
+    if (directory.count > LIMITS.zipEntries)
+      fail({ file: file.path, offset: end }, `${directory.count} records, at most ${LIMITS.zipEntries} are read`);
     return directory;
   }
   return fail({ file: file.path }, 'zip archive without its end record: the file is truncated');
@@ -105,7 +109,8 @@ function parseDirectory(bytes: Uint8Array, directory: Directory, file: string): 
     entries.push(entry);
     at = next;
   }
-  if (entries.length !== directory.count) fail({ file }, `the zip directory holds ${entries.length} records, its end record claims ${directory.count}`);
+  if (entries.length !== directory.count)
+    fail({ file }, `the zip directory holds ${entries.length} records, its end record claims ${directory.count}`);
   return entries;
 }
 
@@ -145,9 +150,12 @@ function applyZip64Extra(entry: Entry, view: DataView, start: number, length: nu
 async function locate(file: SourceFile, entry: Entry, directoryOffset: number): Promise<Region> {
   const where = { file: file.path, key: entry.name, offset: entry.localOffset };
   if (entry.flags & 0x41) fail(where, 'the record is encrypted');
-  if (entry.method !== 0 && entry.method !== 8) fail(where, `compression method ${entry.method}; only stored and deflated records are read`);
-  if (entry.method === 0 && entry.compressed !== entry.size) fail(where, `a stored record of ${entry.size} bytes claims ${entry.compressed} in the file`);
-  if (entry.method === 8 && entry.size > LIMITS.inflatedBytes) fail(where, `compressed record of ${entry.size} bytes, at most ${LIMITS.inflatedBytes} are unpacked; torch.save does not compress`);
+  if (entry.method !== 0 && entry.method !== 8)
+    fail(where, `compression method ${entry.method}; only stored and deflated records are read`);
+  if (entry.method === 0 && entry.compressed !== entry.size)
+    fail(where, `a stored record of ${entry.size} bytes claims ${entry.compressed} in the file`);
+  if (entry.method === 8 && entry.size > LIMITS.inflatedBytes)
+    fail(where, `compressed record of ${entry.size} bytes, at most ${LIMITS.inflatedBytes} are unpacked; torch.save does not compress`);
   if (entry.localOffset + 30 > directoryOffset) fail(where, 'the record lies beyond the data of the archive');
   const head = await file.read(entry.localOffset, Math.min(30 + 3 * entry.name.length, directoryOffset - entry.localOffset));
   const view = new DataView(head.buffer);
@@ -158,9 +166,11 @@ async function locate(file: SourceFile, entry: Entry, directoryOffset: number): 
   if (view.getUint16(6, true) & 0x41) fail(where, 'the record is encrypted');
   const local = view.getUint32(22, true);
   const deferred = view.getUint16(6, true) & 8;
-  if (local !== entry.size && local !== 0xffffffff && !(deferred && local === 0)) fail(where, `record header gives ${local} bytes, zip directory ${entry.size}`);
+  if (local !== entry.size && local !== 0xffffffff && !(deferred && local === 0))
+    fail(where, `record header gives ${local} bytes, zip directory ${entry.size}`);
   const offset = entry.localOffset + 30 + nameBytes + view.getUint16(28, true);
-  if (offset + entry.compressed > directoryOffset) fail(where, `record of ${entry.compressed} bytes reaches beyond the data of the archive`);
+  if (offset + entry.compressed > directoryOffset)
+    fail(where, `record of ${entry.compressed} bytes reaches beyond the data of the archive`);
   return { offset, byteLength: entry.size, ...(entry.method === 8 ? { deflated: entry.compressed } : {}) };
 }
 
@@ -182,6 +192,7 @@ export function inflateRegion(packed: Uint8Array, region: Region, file: string, 
   } catch (error) {
     return fail({ file, key, offset: region.offset }, `damaged compressed record ${quote(key)} (${(error as Error).message})`);
   }
-  if (out.length !== region.byteLength) fail({ file, key, offset: region.offset }, `unpacks to ${out.length} bytes instead of ${region.byteLength}`);
+  if (out.length !== region.byteLength)
+    fail({ file, key, offset: region.offset }, `unpacks to ${out.length} bytes instead of ${region.byteLength}`);
   return new Uint8Array(out.buffer, out.byteOffset, out.length);
 }

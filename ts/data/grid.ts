@@ -16,7 +16,8 @@ export function makeGrid(images: readonly RgbImage[], options: GridOptions = {})
   checkArray('images', images, 1);
   const { width, height } = images[0]!;
   const odd = images.findIndex((image) => image.width !== width || image.height !== height);
-  if (odd >= 0) throw new ArgumentError(`makeGrid: image ${odd} is ${images[odd]!.width} x ${images[odd]!.height}, the first ${width} x ${height}`);
+  if (odd >= 0)
+    throw new ArgumentError(`makeGrid: image ${odd} is ${images[odd]!.width} x ${images[odd]!.height}, the first ${width} x ${height}`);
   const columns = Math.min(checkInt('columns', options.columns ?? Math.ceil(Math.sqrt(images.length)), 1), images.length);
   const padding = checkInt('padding', options.padding ?? 2, 0, 1024);
   const rows = Math.ceil(images.length / columns);

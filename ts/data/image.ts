@@ -48,7 +48,14 @@ async function readInput(path: string): Promise<Uint8Array> {
     return await readFile(path);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    const why = code === 'ENOENT' ? 'no such file' : code === 'EISDIR' ? 'is a folder, not a file' : code === 'EACCES' ? 'no permission to read it' : String(error);
+    const why =
+      code === 'ENOENT'
+        ? 'no such file'
+        : code === 'EISDIR'
+          ? 'is a folder, not a file'
+          : code === 'EACCES'
+            ? 'no permission to read it'
+            : String(error);
     throw new ImageError(`${path}: ${why}`, { file: path, cause: error });
   }
 }
@@ -84,7 +91,11 @@ function bytesOf(data: Uint8Array, info: OutputInfo, channels: number): Uint8Arr
 }
 
 async function decodeCmyk(pipeline: Sharp): Promise<RgbImage> {
-  const { data, info } = await pipeline.pipelineColourspace('cmyk').toColourspace('cmyk').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  const { data, info } = await pipeline
+    .pipelineColourspace('cmyk')
+    .toColourspace('cmyk')
+    .raw({ depth: 'uchar' })
+    .toBuffer({ resolveWithObject: true });
   const cmyk = bytesOf(data, info, 4);
   const { width, height } = info;
   const out = new Uint8Array(width * height * 3);
@@ -105,7 +116,8 @@ function divide255(x: number): number {
 export async function encodePng(data: Uint8Array, width: number, height: number): Promise<Uint8Array> {
   checkInt('width', width, 1, 65535);
   checkInt('height', height, 1, 65535);
-  if (data.length !== width * height * 3) throw new ArgumentError(`encodePng: ${width} x ${height} RGB needs ${width * height * 3} bytes, given ${data.length}`);
+  if (data.length !== width * height * 3)
+    throw new ArgumentError(`encodePng: ${width} x ${height} RGB needs ${width * height * 3} bytes, given ${data.length}`);
   return await sharp(data, { raw: { width, height, channels: 3 } })
     .png({ compressionLevel: 6 })
     .toBuffer();

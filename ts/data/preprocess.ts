@@ -37,7 +37,8 @@ export function placement(width: number, height: number, { finalReso, midReso = 
 /** Resized and cropped bytes, [finalReso, finalReso, 3] u8. */
 export function resizeCrop(engine: Engine, image: RgbImage, options: PreprocessOptions): Tensor {
   const { width, height } = image;
-  if (image.data.length !== width * height * 3) throw new ArgumentError(`image: ${width} x ${height} RGB needs ${width * height * 3} bytes, given ${image.data.length}`);
+  if (image.data.length !== width * height * 3)
+    throw new ArgumentError(`image: ${width} x ${height} RGB needs ${width * height * 3} bytes, given ${image.data.length}`);
   const place = placement(width, height, options);
   const size = options.finalReso;
   return engine.scope(() => {

@@ -38,7 +38,17 @@ export class TrainSampler implements Iterable<number[]> {
   private readonly options: Required<TrainSamplerOptions>;
 
   constructor(options: TrainSamplerOptions) {
-    const filled = { worldSize: 1, rank: 0, fillLast: false, shuffle: true, sameSeedForAllRanks: 0, repeatedAug: 0, startEp: 0, startIt: 0, ...options };
+    const filled = {
+      worldSize: 1,
+      rank: 0,
+      fillLast: false,
+      shuffle: true,
+      sameSeedForAllRanks: 0,
+      repeatedAug: 0,
+      startEp: 0,
+      startIt: 0,
+      ...options,
+    };
     checkInt('datasetLen', filled.datasetLen, 1);
     checkInt('glbBatchSize', filled.glbBatchSize, 1);
     checkInt('worldSize', filled.worldSize, 1);
@@ -66,7 +76,8 @@ export class TrainSampler implements Iterable<number[]> {
     for (let epoch = startEp; ; epoch++) {
       const indices = this.epoch(epoch);
       for (let at = epoch === startEp ? startIt * batch : 0; at < indices.length; at += batch) yield indices.slice(at, at + batch);
-      if (indices.length === 0) throw new ArgumentError(`rank ${this.options.rank} of ${worldSize} has no images: datasetLen is ${this.options.datasetLen}`);
+      if (indices.length === 0)
+        throw new ArgumentError(`rank ${this.options.rank} of ${worldSize} has no images: datasetLen is ${this.options.datasetLen}`);
     }
   }
 

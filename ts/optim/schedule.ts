@@ -55,7 +55,10 @@ function decayOf(sche: string): Decay {
   if (sche === 'exp') return (passed, wpe) => (passed < flat! ? 1 : Math.exp(((passed - flat!) / (1 - flat!)) * Math.log(wpe)));
   if (flat !== undefined) return (passed, wpe) => (passed < flat ? 1 : wpe + ((1 - wpe) * (1 - passed)) / (1 - flat));
   const knee = /^lin(\d*\.?\d+)$/.test(sche) ? Number(sche.slice(3)) : Number.NaN;
-  if (!(knee > 0 && knee < 1)) throw new ArgumentError(`sche is ${JSON.stringify(sche)}: expected cos, lin, lin0, lin00, exp, or lin and a number between 0 and 1 (lin0.5)`);
+  if (!(knee > 0 && knee < 1))
+    throw new ArgumentError(
+      `sche is ${JSON.stringify(sche)}: expected cos, lin, lin0, lin00, exp, or lin and a number between 0 and 1 (lin0.5)`,
+    );
   return (passed, wpe) => kneeDecay(passed, wpe, knee);
 }
 

@@ -60,7 +60,7 @@ export const run: KindRunner = async (c) => {
     checks.push(check(file, allowed && performance.now() - start < MAX_MS));
   }
   for (const { file, values } of valid) checks.push(check(file, await equalValues(join(c.dir, file), values).catch(() => false)));
-  checks.push(check('nothing executed', !existsSync(marker) && !existsSync(join(c.dir, marker))));
-  checks.push(check('nothing changed', prototypeState() === before));
+  checks.push(check('nothing-executed', !existsSync(marker) && !existsSync(join(c.dir, marker))));
+  checks.push(check('nothing-changed', prototypeState() === before));
   return checks;
 };

@@ -5,7 +5,7 @@ import { type Checkpoint, FileTensor, OrderedDict, openCheckpoint, PyFloat, PyTu
 import { CheckpointError } from '../../../ts/core/errors.js';
 import type { Engine } from '../../../ts/engine/index.js';
 import { numbersOf } from '../../unit/checkpoint/numbers.js';
-import type { Check, GoldenCase, KindRunner } from '../kind.js';
+import { type Check, type GoldenCase, type KindRunner, outputs } from '../kind.js';
 
 interface ExpectedTensor {
   $tensor: string;
@@ -143,10 +143,14 @@ function check(tensor: string, differences: number): Check {
   return { tensor, maxAbsErr: differences, tolerance: 0, ok: differences === 0 };
 }
 
-/** The `resumed/*` tensors of the case belong to training and are compared by its own kind. */
+/** The epoch that follows the resumed one (`resumed/*`) is compared by the training kinds. */
+function resumed(c: GoldenCase): Check[] {
+  return outputs(c).map((tensor) => ({ tensor, maxAbsErr: 0, tolerance: 0, ok: true, skipped: true, note: 'training is not built yet' }));
+}
+
 export const run: KindRunner = async (c, { engine }) => {
   const { files } = c.json as unknown as CheckpointsCase;
   const checks: Check[] = [];
   for (const entry of files) checks.push(...(await checkFile(c, entry, engine)));
-  return checks;
+  return [...checks, ...resumed(c)];
 };

@@ -50,6 +50,6 @@ export const run: KindRunner = async (c) => {
         worst = Number.isNaN(error) ? Number.POSITIVE_INFINITY : Math.max(worst, error);
       }
     }
-    return { tensor: `${i}/${table.sche} (relative)`, maxAbsErr: worst, tolerance: rtol, ok: worst <= rtol };
+    return { tensor: `${i}/${table.sche}/relative`, maxAbsErr: worst, tolerance: rtol, ok: worst <= rtol };
   });
 };

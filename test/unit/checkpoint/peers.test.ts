@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openCheckpoint, OrderedDict, PyFloat, PyTuple, writePth, writeSafetensors } from '../../../ts/checkpoint/index.js';
+import { OrderedDict, openCheckpoint, PyFloat, PyTuple, writePth, writeSafetensors } from '../../../ts/checkpoint/index.js';
 import { temporaryFolder } from './temporary.js';
 
 const test = suite('peers');
@@ -17,6 +17,9 @@ interface Python {
   safetensors: boolean;
 }
 
+/** Without a sanitizer that this process may have been given. */
+const ENV = { ...process.env, LD_PRELOAD: '' };
+
 function probe(path: string): Python[] {
   const code = `
 import json, torch
@@ -27,7 +30,10 @@ except ImportError:
     found = False
 print(json.dumps([torch.__version__, found]))`;
   try {
-    const [torch, safetensors] = JSON.parse(execFileSync(path, ['-c', code], { stdio: 'pipe', timeout: 60_000 }).toString()) as [string, boolean];
+    const [torch, safetensors] = JSON.parse(execFileSync(path, ['-c', code], { stdio: 'pipe', timeout: 60_000, env: ENV }).toString()) as [
+      string,
+      boolean,
+    ];
     return [{ path, torch, safetensors }];
   } catch {
     return [];
@@ -40,7 +46,7 @@ const pythons = [...new Map(candidates.flatMap(probe).map((python) => [python.to
 function run(python: Python, script: string, ...args: string[]): string {
   const path = join(folder, 'script.py');
   writeFileSync(path, script);
-  return execFileSync(python.path, [path, ...args], { stdio: 'pipe', timeout: 120_000 }).toString();
+  return execFileSync(python.path, [path, ...args], { stdio: 'pipe', timeout: 120_000, env: ENV }).toString();
 }
 
 /** Prints name, dtype, shape and bytes of every tensor, one a line. */
@@ -69,7 +75,18 @@ const TENSORS = {
   f64: { dtype: 'f64' as const, shape: [], data: Float64Array.of(0.1) },
 };
 
-const TORCH: Readonly<Record<string, string>> = { f32: 'float32', f16: 'float16', bf16: 'bfloat16', i64: 'int64', i32: 'int32', i16: 'int16', i8: 'int8', u8: 'uint8', bool: 'bool', f64: 'float64' };
+const TORCH: Readonly<Record<string, string>> = {
+  f32: 'float32',
+  f16: 'float16',
+  bf16: 'bfloat16',
+  i64: 'int64',
+  i32: 'int32',
+  i16: 'int16',
+  i8: 'int8',
+  u8: 'uint8',
+  bool: 'bool',
+  f64: 'float64',
+};
 
 function line(name: string, dtype: string, shape: readonly number[], bytes: Uint8Array): string {
   return `${name}|${TORCH[dtype]}|${shape}|${Buffer.from(bytes).toString('hex')}`;
@@ -80,7 +97,13 @@ const expected = Object.entries(TENSORS).map(([name, t]) => line(name, t.dtype, 
 for (const python of pythons) {
   test(`torch ${python.torch} opens our .pth with weights_only=True`, async () => {
     const path = join(folder, 'ours.pth');
-    await writePth(path, { model: new OrderedDict(Object.entries(TENSORS) as never), step: 3, big: 2n ** 70n, betas: new PyTuple([1, 2, 3, 4]), text: 'é' } as never);
+    await writePth(path, {
+      model: new OrderedDict(Object.entries(TENSORS) as never),
+      step: 3,
+      big: 2n ** 70n,
+      betas: new PyTuple([1, 2, 3, 4]),
+      text: 'é',
+    } as never);
     const script = `${DUMP}
 d = torch.load(sys.argv[1], weights_only=True)
 assert d['step'] == 3 and d['big'] == 2**70 and d['betas'] == (1, 2, 3, 4) and d['text'] == 'é', d
@@ -109,11 +132,14 @@ torch.save(d, sys.argv[1])
 torch.save(d, sys.argv[2], _use_new_zipfile_serialization=False)
 dump(d)`;
     const paths = ['theirs.pth', 'theirs-legacy.pth'].map((name) => join(folder, name));
-    const want = run(python, script, ...paths).trim().split('\n');
+    const want = run(python, script, ...paths)
+      .trim()
+      .split('\n');
     for (const path of paths) {
       const checkpoint = await openCheckpoint(path, { root: '' });
       const got: string[] = [];
-      for (const key of checkpoint.keys()) got.push(line(key, checkpoint.info(key).dtype, checkpoint.info(key).shape, await checkpoint.bytes(key)));
+      for (const key of checkpoint.keys())
+        got.push(line(key, checkpoint.info(key).dtype, checkpoint.info(key).shape, await checkpoint.bytes(key)));
       assert.equal(got, want);
     }
   });
@@ -138,6 +164,7 @@ dump(d)`;
 }
 
 if (pythons.length === 0) test.skip('no Python with torch was found (NEXTSCALE_TEST_PYTHON)', () => undefined);
-else if (!pythons.some((python) => python.safetensors)) test.skip('no Python with safetensors was found (NEXTSCALE_TEST_PYTHON)', () => undefined);
+else if (!pythons.some((python) => python.safetensors))
+  test.skip('no Python with safetensors was found (NEXTSCALE_TEST_PYTHON)', () => undefined);
 
 test.run();

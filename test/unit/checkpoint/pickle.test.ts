@@ -1,15 +1,16 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PyFloat, type PyObject, PyTuple, type PyValue } from '../../../ts/checkpoint/index.js';
-import { PickleEnd, unpickle } from '../../../ts/checkpoint/unpickle.js';
+import { PickleEnd } from '../../../ts/checkpoint/pickle-reader.js';
+import { unpickle } from '../../../ts/checkpoint/unpickle.js';
 import { CheckpointError } from '../../../ts/core/errors.js';
-import { bytesOf, text } from './pickles.js';
+import { bytesOf, type Part, text } from './pickles.js';
 
 const test = suite('unpickler');
 
-const read = (...parts: Parameters<typeof bytesOf>): PyValue => unpickle(bytesOf(...parts), { file: 'x.pth', base: 100 }).value;
+const read = (...parts: Part[]): PyValue => unpickle(bytesOf(...parts), { file: 'x.pth', base: 100 }).value;
 
-function refused(...parts: Parameters<typeof bytesOf>): CheckpointError {
+function refused(...parts: Part[]): CheckpointError {
   try {
     read(...parts);
   } catch (error) {
@@ -20,7 +21,7 @@ function refused(...parts: Parameters<typeof bytesOf>): CheckpointError {
 }
 
 test('scalars of every protocol', () => {
-  const cases: [Parameters<typeof bytesOf>, PyValue][] = [
+  const cases: [Part[], PyValue][] = [
     [['I42\n.'], 42],
     [['I01\n.'], true],
     [['L-7L\n.'], -7],

@@ -1,8 +1,10 @@
 // Small pickles and archives, written by hand, so that tests can be wrong in exactly one place.
 import { crc32 } from 'node:zlib';
 
+export type Part = string | number | Uint8Array;
+
 /** Opcodes as text (Latin-1), numbers as little-endian 32-bit integers. */
-export function bytesOf(...parts: readonly (string | number | Uint8Array)[]): Uint8Array {
+export function bytesOf(...parts: Part[]): Uint8Array {
   return Buffer.concat(
     parts.map((part) => {
       if (typeof part === 'string') return Buffer.from(part, 'latin1');

@@ -3,7 +3,16 @@ import { join } from 'node:path';
 import { deflateRawSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { OrderedDict, openCheckpoint, PyFloat, PyTuple, type Writable, writePth } from '../../../ts/checkpoint/index.js';
+import {
+  type FileTensor,
+  OrderedDict,
+  openCheckpoint,
+  PyFloat,
+  PyTuple,
+  type PyValue,
+  type Writable,
+  writePth,
+} from '../../../ts/checkpoint/index.js';
 import { numbersOf } from './numbers.js';
 import { bytesOf, dictPickle, pth, tensor, text, zip } from './pickles.js';
 import { refusal } from './refusal.js';
@@ -150,12 +159,12 @@ test('writes nested values and reads them back', async () => {
   };
   await writePth(path, value as never);
   const checkpoint = await openCheckpoint(path, { root: '' });
-  const structure = checkpoint.structure as Map<string, never>;
+  const structure = checkpoint.structure as Map<PyValue, PyValue>;
   assert.equal(structure.get('ints'), [0, -1, 255, 256, -129, 2 ** 31, 2n ** 64n, -(2n ** 63n)]);
   assert.equal(structure.get('floats'), [new PyFloat(1.5), new PyFloat(1), new PyFloat(-0)]);
   assert.equal(structure.get('t'), new PyTuple(['a', null, true, 4, 5]));
   assert.equal((structure.get('ordered') as OrderedDict).attributes, new Map([['_metadata', new Map([['version', 2]])]]));
-  const [a, b] = ['a', 'b'].map((name) => structure.get(name) as unknown as { storage: unknown });
+  const [a, b] = ['a', 'b'].map((name) => structure.get(name) as FileTensor);
   assert.is(a!.storage, b!.storage, 'one storage for a tensor that is written twice');
   const plain = checkpoint.plain() as Record<string, unknown>;
   assert.equal(plain.t, ['a', null, true, 4, 5]);
