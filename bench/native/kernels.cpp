@@ -1,6 +1,7 @@
 // Micro-benchmark of linear and conv2d: `kernels linear|conv|pool [threads] [rounds] [filter]`, one JSON line per shape.
 // Rounds are interleaved over the shapes and each is preceded by a probe of the FMA rate, so a busy neighbour shows in peak_gflops.
 #include <hwy/targets.h>
+#include <time.h>
 
 #include <algorithm>
 #include <chrono>
@@ -50,7 +51,7 @@ NsTensor tensor(void* data, DType type, const std::vector<int64_t>& dims) {
 struct Job {
   std::string name;
   double flop = 0, weightBytes = 0;
-  std::vector<double> seconds, peaks;
+  std::vector<double> seconds, peaks, cpu;  // cpu: of the whole process, free of preemption
   virtual ~Job() = default;
   virtual void once(Machine& m) = 0;
 };
@@ -139,6 +140,12 @@ double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
+double cpuSeconds() {
+  timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
+}
+
 double timeOf(Machine& machine, Job& job, int repeat) {
   const auto start = Clock::now();
   for (int i = 0; i < repeat; i++) job.once(machine);
@@ -151,7 +158,9 @@ void measure(Machine& machine, std::vector<std::unique_ptr<Job>>& jobs, int roun
       const double once = timeOf(machine, *job, 1);
       const int repeat = std::clamp(static_cast<int>(0.03 / once), 1, 200);
       const double peak = cpu::measurePeak(machine.pool, 1 << 20, 1).flops;
+      const double before = cpuSeconds();
       job->seconds.push_back(timeOf(machine, *job, repeat));
+      job->cpu.push_back((cpuSeconds() - before) / repeat);
       job->peaks.push_back(peak);
     }
   }
@@ -160,9 +169,10 @@ void measure(Machine& machine, std::vector<std::unique_ptr<Job>>& jobs, int roun
     const double high = *std::max_element(job->seconds.begin(), job->seconds.end());
     printf(
         "{%s,\"threads\":%d,\"target\":\"%s\",\"ms_min\":%.3f,\"ms_median\":%.3f,\"ms_max\":%.3f,\"gflops\":%.1f,\"best_gflops\":%.1f,"
-        "\"weight_gbytes_s\":%.1f,\"peak_gflops\":%.0f}\n",
+        "\"cpu_ms\":%.3f,\"gflops_per_cpu_s\":%.1f,\"weight_gbytes_s\":%.1f,\"peak_gflops\":%.0f}\n",
         job->name.c_str(), machine.pool.threads(), cpu::gemmTarget(), low * 1e3, s * 1e3, high * 1e3, job->flop / s * 1e-9,
-        job->flop / low * 1e-9, job->weightBytes / s * 1e-9, median(job->peaks) * 1e-9);
+        job->flop / low * 1e-9, median(job->cpu) * 1e3, job->flop / median(job->cpu) * 1e-9, job->weightBytes / s * 1e-9,
+        median(job->peaks) * 1e-9);
   }
 }
 

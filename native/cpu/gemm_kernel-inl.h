@@ -61,6 +61,22 @@ struct WeightBF16 {
   static HWY_INLINE VF Load(DF d, const T* p) { return LoadBF16(d, p); }
 };
 
+// One k: sum += a value per row times a weight line per panel.
+template <class W, int Panels, int Rows>
+HWY_INLINE void Step(const float* HWY_RESTRICT a, const typename W::T* HWY_RESTRICT w, int64_t stride, VF (&sum)[Rows][Panels * kVectors]) {
+  constexpr int kCols = Panels * kVectors;
+  const DF d;
+  VF b[kCols];
+#pragma GCC unroll 64
+  for (int v = 0; v < kCols; v++) b[v] = W::Load(d, w + (v / kVectors) * stride + (v % kVectors) * kLanes);
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; r++) {
+    const VF x = hn::Set(d, a[r]);
+#pragma GCC unroll 64
+    for (int v = 0; v < kCols; v++) sum[r][v] = hn::MulAdd(x, b[v], sum[r][v]);
+  }
+}
+
 // a [kn][Rows]; w: panel p at w + p * stride, [kn][16]; tile [Rows][Panels * 16].
 using Kernel = void (*)(const float* a, const void* w, int64_t stride, int64_t kn, float* tile);
 
@@ -76,17 +92,6 @@ void MicroKernel(const float* HWY_RESTRICT a, const void* weights, int64_t strid
 #pragma GCC unroll 64
     for (int v = 0; v < kCols; v++) sum[r][v] = hn::Zero(d);
   }
-  const auto step = [&](int64_t k) HWY_ATTR {
-    VF b[kCols];
-#pragma GCC unroll 64
-    for (int v = 0; v < kCols; v++) b[v] = W::Load(d, w + (v / kVectors) * stride + k * 16 + (v % kVectors) * kLanes);
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; r++) {
-      const VF x = hn::Set(d, a[k * Rows + r]);
-#pragma GCC unroll 64
-      for (int v = 0; v < kCols; v++) sum[r][v] = hn::MulAdd(x, b[v], sum[r][v]);
-    }
-  };
   int64_t i = 0;
   for (; i + 4 <= kn; i += 4) {
 #pragma GCC unroll 4
@@ -96,15 +101,15 @@ void MicroKernel(const float* HWY_RESTRICT a, const void* weights, int64_t strid
         __builtin_prefetch(reinterpret_cast<const char*>(w + p * stride) + kPrefetchBytes + line * 64);
       }
     }
-    step(0);
-    step(1);
-    step(2);
-    step(3);
+    Step<W, Panels, Rows>(a + 0 * Rows, w + 0 * 16, stride, sum);
+    Step<W, Panels, Rows>(a + 1 * Rows, w + 1 * 16, stride, sum);
+    Step<W, Panels, Rows>(a + 2 * Rows, w + 2 * 16, stride, sum);
+    Step<W, Panels, Rows>(a + 3 * Rows, w + 3 * 16, stride, sum);
     a += 4 * Rows;
     w += 4 * 16;
   }
   for (; i < kn; i++) {
-    step(0);
+    Step<W, Panels, Rows>(a + 0 * Rows, w + 0 * 16, stride, sum);
     a += Rows;
     w += 16;
   }
