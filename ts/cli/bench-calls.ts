@@ -2,7 +2,7 @@
 import type { Suite } from 'benchmark';
 import { ArgumentError } from '../core/errors.js';
 import { createEngine, type Engine } from '../engine/index.js';
-import { type BenchOptions, pattern } from './bench.js';
+import { type BenchOptions, nothingMatches, pattern } from './bench.js';
 import { environment } from './bench-time.js';
 import type { Context } from './context.js';
 
@@ -48,7 +48,7 @@ export async function benchCalls(ctx: Context, options: BenchOptions): Promise<v
   const Suite = await loadSuite();
   const matches = pattern(options.filter);
   const calls = CALLS.filter((c) => matches.test(c.name));
-  if (calls.length === 0) throw new ArgumentError(`--filter: '${options.filter}' matches none of: ${CALLS.map((c) => c.name).join('; ')}`);
+  if (calls.length === 0) throw nothingMatches(options.filter, CALLS);
   const env = environment('null', 0);
   for (const call of calls) {
     ctx.signal.throwIfAborted();
@@ -58,7 +58,8 @@ export async function benchCalls(ctx: Context, options: BenchOptions): Promise<v
     suite.add(call.name, fn, { maxTime: Math.max(0.2, (options.rounds * options.minMs) / 1000) });
     suite.run();
     await engine.flush();
-    const stats = (suite as unknown as { 0: { stats: { sample: number[]; mean: number; rme: number } } })[0].stats;
+    const { stats, error } = (suite as unknown as { 0: { error?: Error; stats: { sample: number[]; rme: number } } })[0];
+    if (error) throw error;
     const us = stats.sample.map((s) => s * 1e6).sort((a, b) => a - b);
     const [min, median, max] = [us[0]!, us[us.length >> 1]!, us.at(-1)!];
     const text = `${call.name.padEnd(40)} ${median.toFixed(3).padStart(9)} us (min ${min.toFixed(3)}, max ${max.toFixed(3)}, +-${stats.rme.toFixed(1)} %)`;

@@ -5,6 +5,8 @@ export interface OpCase {
   name: string;
   /** floating point operations; 0 for ops that only move data */
   flops: number;
+  /** operations of the plain sum, where the algorithm needs fewer; rates are stated in these */
+  direct?: number;
   /** bytes that have to cross the memory bus once */
   bytes: number;
   /** makes the inputs; the returned function enqueues one run (i counts the runs) and gives back what to dispose */
@@ -64,10 +66,15 @@ function conv(I: number, O: number, side: number, algo: ConvAlgo, extra: { strid
   const out = (side * upsample) / stride;
   const pad = kernel === 1 ? { padBefore: 0, padAfter: 0 } : stride === 2 ? { padBefore: 0, padAfter: 1 } : { padBefore: 1, padAfter: 1 };
   const tags = `${stride > 1 ? ` s${stride}` : ''}${upsample > 1 ? ` up${upsample}` : ''}`;
+  // Winograd F(t x t, 3 x 3) multiplies (t + 2)^2 numbers per t x t outputs; its weights are larger by as much.
+  const tile = algo === 'direct' ? 0 : algo === 'winograd2' ? 2 : 4;
+  const products = tile ? (tile + 2) ** 2 * Math.ceil(out / tile) ** 2 : kernel * kernel * out * out;
+  const weights = tile ? (tile + 2) ** 2 : kernel * kernel;
   return {
     name: `conv${kernel}x${kernel}${tags} ${I}->${O} @${side} ${algo}`,
-    flops: 2 * kernel * kernel * I * O * out * out,
-    bytes: 4 * (kernel * kernel * I * O + I * side * side + O * out * out),
+    flops: 2 * products * I * O,
+    direct: 2 * kernel * kernel * I * O * out * out,
+    bytes: 4 * (weights * I * O + I * side * side + O * out * out),
     setup(engine) {
       const x = normal(engine, [1, side, side, I]);
       const plain = normal(engine, [O, I, kernel, kernel], 0.02, 1);

@@ -1,11 +1,12 @@
 // nextscale convert: .pth <-> .safetensors, with another dtype or from inside a wrapped file; the result is compared with the source.
 import { stat } from 'node:fs/promises';
-import { extname, resolve } from 'node:path';
+import { dirname, extname, resolve } from 'node:path';
 import { Command } from 'commander';
 import { type ByteSource, type Checkpoint, openCheckpoint, writePth, writeSafetensors } from '../checkpoint/index.js';
 import { ArgumentError, CheckpointError } from '../core/errors.js';
 import { createEngine, type Engine } from '../engine/index.js';
 import { bytes, type CommonOptions, Context, common, duration } from './context.js';
+import { ensureFolder } from './images.js';
 import { oneOf } from './options.js';
 
 type Narrow = 'f32' | 'f16' | 'bf16';
@@ -72,6 +73,7 @@ async function convert(ctx: Context, input: string, output: string, options: Con
     throw new ArgumentError(`OUT: got '${output}', accepted: a name ending in .safetensors, .pth, .pt, .ckpt or .bin`);
   }
   if (resolve(input) === resolve(output)) throw new ArgumentError(`OUT: got '${output}', which is IN; accepted: another file`);
+  await ensureFolder('OUT', dirname(output));
   const checkpoint = await openCheckpoint(input, options.root === undefined ? {} : { root: options.root });
   await using engine = options.dtype ? await createEngine() : undefined;
   const all = sources(checkpoint, options.dtype, engine);

@@ -1,6 +1,6 @@
 // nextscale init: weights initialised as the reference does it, for training from scratch and for benchmarks.
 import { stat } from 'node:fs/promises';
-import { extname } from 'node:path';
+import { dirname, extname } from 'node:path';
 import { Argument, Command } from 'commander';
 import { type ByteSource, writePth, writeSafetensors } from '../checkpoint/index.js';
 import { ArgumentError } from '../core/errors.js';
@@ -9,6 +9,7 @@ import { VarModel } from '../models/var/index.js';
 import { VqvaeModel } from '../models/vqvae/index.js';
 import { InitSource, type ParamSpec } from '../nn/index.js';
 import { bytes, type CommonOptions, Context, common, duration } from './context.js';
+import { ensureFolder } from './images.js';
 import { integer, oneOf } from './options.js';
 import { modelSize, PRESETS } from './presets.js';
 
@@ -36,6 +37,7 @@ async function draw(engine: Engine, source: InitSource, spec: ParamSpec, dtype: 
 async function init(ctx: Context, family: Family, options: InitOptions): Promise<void> {
   const kind = extname(options.out).toLowerCase();
   if (kind !== '.safetensors' && kind !== '.pth') throw new ArgumentError(`--out: got '${options.out}', accepted: a name ending in .safetensors or .pth`);
+  await ensureFolder('--out', dirname(options.out));
   const size = modelSize(options.preset);
   const model = family === 'var' ? new VarModel(size.var) : new VqvaeModel(size.vqvae);
   const specs = model.parameters();

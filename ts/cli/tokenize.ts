@@ -1,7 +1,8 @@
 // nextscale tokenize: images to a file of tokens.
+import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { type CommonOptions, Context, common, duration } from './context.js';
-import { imageFiles, loadPicture } from './images.js';
+import { ensureFolder, imageFiles, loadPicture } from './images.js';
 import { loadModels, type ModelOptions, modelOptions } from './models.js';
 import { checkTokensName, writeTokens } from './tokens-file.js';
 
@@ -14,6 +15,7 @@ const PART = 4;
 async function tokenize(ctx: Context, paths: readonly string[], options: TokenizeCliOptions): Promise<void> {
   checkTokensName('--out', options.out);
   const files = await imageFiles(paths);
+  await ensureFolder('--out', dirname(options.out));
   await using models = await loadModels(ctx, options, 'vae');
   const { vqvae } = models;
   const { patchNums } = vqvae.config;
