@@ -73,6 +73,16 @@ for (const document of documents) {
   });
 }
 
+test('docs/inside names files that exist', () => {
+  for (const name of readdirSync(join(root, 'docs/inside'))) {
+    const text = readFileSync(join(root, 'docs/inside', name), 'utf8');
+    const paths = [...text.matchAll(/`((?:ts|native|scripts|test|bench|docs|cuda)\/[\w./-]*\.\w+)`/g)].map((match) => match[1]!);
+    for (const path of paths) assert.ok(existsSync(join(root, path)), `docs/inside/${name}: ${path} does not exist`);
+    const links = [...text.matchAll(/\]\(([^)#:]+)\)/g)].map((match) => match[1]!);
+    for (const link of links) assert.ok(existsSync(join(root, 'docs/inside', link)), `docs/inside/${name}: ${link} does not exist`);
+  }
+});
+
 test('a broken block is found', async () => {
   const { folder, env } = makeFolder(root, samples);
   const failing = [
