@@ -22,8 +22,9 @@ def load(vae_path, var_path, depth, threads):
     from models import build_vae_var
 
     vae, var = build_vae_var(device="cpu", patch_nums=(1, 2, 3, 4, 5, 6, 8, 10, 13, 16), V=4096, Cvae=32, ch=160, depth=depth)
-    vae.load_state_dict(torch.load(vae_path, map_location="cpu"))
-    var.load_state_dict(torch.load(var_path, map_location="cpu"))
+    # The reference's own load_state_dict needs torch 2.1 or newer; the base class serves older ones too.
+    for model, path in ((vae, vae_path), (var, var_path)):
+        torch.nn.Module.load_state_dict(model, torch.load(path, map_location="cpu"))
     sys.stdout = stdout
     return torch, vae.eval(), var.eval()
 
