@@ -168,6 +168,24 @@ for (const algo of ['winograd2', 'winograd4'] as const) {
   });
 }
 
+for (const [dtype, tolerance] of [
+  ['f16', 2e-3],
+  ['bf16', 1.6e-2],
+] as const) {
+  fused(`conv2d winograd with weights transformed to ${dtype}`, async () => {
+    const { ops } = engine;
+    const [x, w] = [noise('x', [1, 11, 14, 24]), noise('w', [20, 24, 3, 3], -0.2, 0.2)];
+    const direct = ops.conv2d(x, ops.convPack(w), { o: 20 });
+    // F(4,3) multiplies the rounding of its weights about fivefold.
+    for (const [algo, factor] of [
+      ['winograd2', 1],
+      ['winograd4', 6],
+    ] as const) {
+      await equal(ops.conv2d(x, ops.convPack(w, { algo, dtype }), { o: 20, algo }), direct, factor * tolerance);
+    }
+  });
+}
+
 fused('conv2d with upsample and mixed residual', async () => {
   const { ops } = engine;
   const [x, w, bias, residual] = [noise('x', [1, 6, 5, 12]), noise('w', [18, 12, 3, 3]), noise('bias', [18]), noise('r', [1, 12, 10, 18])];

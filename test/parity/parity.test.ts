@@ -1,6 +1,6 @@
 // driver: timeout=600
 // Every op of ops.json against its float64 reference definition: the declared tests, random other shapes, the other dtypes; the same bits
-// for 1 and 2 threads; inputs untouched. NEXTSCALE_SEED chooses other numbers, NEXTSCALE_OPS=a,b some of the ops.
+// for 1 and 2 threads; inputs untouched. NEXTSCALE_SEED chooses other numbers, NEXTSCALE_OPS=a,b some of the ops, NEXTSCALE_DEVICE the device.
 import { existsSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -10,6 +10,7 @@ import { casesOf, DECLARED } from './cases.js';
 import { runCase } from './run.js';
 
 const seed = Number(process.env.NEXTSCALE_SEED ?? 20240403);
+const device = (process.env.NEXTSCALE_DEVICE ?? 'cpu') as 'cpu' | 'cuda';
 const wanted = process.env.NEXTSCALE_OPS?.split(',');
 const parity = suite('parity');
 const engines: Engine[] = [];
@@ -23,8 +24,8 @@ async function referenceOf(name: string): Promise<Reference> {
 }
 
 parity.before(async () => {
-  console.log(`parity: seed ${seed}`);
-  engines.push(await createEngine({ device: 'cpu', threads: 1 }), await createEngine({ device: 'cpu', threads: 2 }));
+  console.log(`parity: seed ${seed}, device ${device}`);
+  engines.push(await createEngine({ device, threads: 1 }), await createEngine({ device, threads: 2 }));
 });
 
 parity.after(async () => {
