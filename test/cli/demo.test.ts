@@ -32,7 +32,10 @@ test('the demo converges over the scales and writes its pictures', async () => {
 test('second moment and Cholesky factor of features', () => {
   const rows = Float32Array.from([1, 0, 1, 2, 3, 1]);
   const m = secondMoment(rows, 2);
-  assert.equal([...m].map((v) => Number(v.toFixed(6))), [11 / 3, 5 / 3, 5 / 3, 5 / 3].map((v) => Number(v.toFixed(6))));
+  assert.equal(
+    [...m].map((v) => Number(v.toFixed(6))),
+    [11 / 3, 5 / 3, 5 / 3, 5 / 3].map((v) => Number(v.toFixed(6))),
+  );
   const l = cholesky(m, 2);
   const back = [l[0]! ** 2, l[2]! * l[0]!, l[2]! ** 2 + l[3]! ** 2];
   for (const [i, want] of [11 / 3, 5 / 3, 5 / 3].entries()) assert.ok(Math.abs(back[i]! - want) < 1e-4);

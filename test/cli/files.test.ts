@@ -75,7 +75,13 @@ test('tokens are written for every scale, the same in both formats, and decode t
   await picture(join(at('photos'), 'b.png'), 90, 40);
   writeFileSync(join(at('photos'), 'notes.txt'), 'no image');
   const vae = ['--vae', at('vae.pth')];
-  const made = await json<{ images: string[]; scales: { patchNum: number; tokens: number }[] }>(['tokenize', ...vae, at('photos'), '--out', at('t.safetensors')]);
+  const made = await json<{ images: string[]; scales: { patchNum: number; tokens: number }[] }>([
+    'tokenize',
+    ...vae,
+    at('photos'),
+    '--out',
+    at('t.safetensors'),
+  ]);
   assert.is(made.images.length, 2);
   assert.equal(
     made.scales.map((s) => s.tokens),
@@ -86,10 +92,20 @@ test('tokens are written for every scale, the same in both formats, and decode t
   using file = await openCheckpoint(at('t.safetensors'));
   for (const si of [0, 1, 2, 3]) {
     const raw = new Int32Array((await file.bytes(`scale_0${si}`)).slice().buffer);
-    assert.equal([...raw], list.images.flatMap((i) => i.scales[si]!));
+    assert.equal(
+      [...raw],
+      list.images.flatMap((i) => i.scales[si]!),
+    );
   }
   await json(['reconstruct', ...vae, '--tokens', at('t.json'), '--out', at('decoded')]);
-  const r = await json<{ images: { file: string; out: string; psnr: number[] }[] }>(['reconstruct', ...vae, at('photos'), '--out', at('recon'), '--per-scale']);
+  const r = await json<{ images: { file: string; out: string; psnr: number[] }[] }>([
+    'reconstruct',
+    ...vae,
+    at('photos'),
+    '--out',
+    at('recon'),
+    '--per-scale',
+  ]);
   assert.is(r.images[0]!.psnr.length, 4);
   const strip = await pixels(r.images[0]!.out);
   const decoded = await pixels(join(at('decoded'), 'a-decoded.png'));

@@ -27,7 +27,11 @@ test('a grid, single images, and the grid after every scale', async () => {
     ],
   );
   assert.ok(made.random);
-  const names = ['grid.png', ...[0, 1, 2].map((i) => `image-00${i}-label${i === 0 ? 1 : 207}.png`), ...[1, 2, 3, 4].map((k) => `grid-scale-0${k}-${k}x${k}.png`)];
+  const names = [
+    'grid.png',
+    ...[0, 1, 2].map((i) => `image-00${i}-label${i === 0 ? 1 : 207}.png`),
+    ...[1, 2, 3, 4].map((k) => `grid-scale-0${k}-${k}x${k}.png`),
+  ];
   assert.equal(readdirSync(at('a')).sort(), names.sort());
   const single = await pixels(at('a/image-001-label207.png'));
   assert.equal([single.width, single.height], [64, 64]);

@@ -3,7 +3,11 @@ import * as assert from 'uvu/assert';
 import { drawText, fitText, GLYPH_HEIGHT, GLYPH_WIDTH } from '../../ts/cli/font.js';
 import { defaultColumns, grid, type Picture, psnr } from '../../ts/cli/grid.js';
 
-const plain = (width: number, height: number, value: number): Picture => ({ width, height, data: new Uint8Array(width * height * 3).fill(value) });
+const plain = (width: number, height: number, value: number): Picture => ({
+  width,
+  height,
+  data: new Uint8Array(width * height * 3).fill(value),
+});
 const at = (p: Picture, x: number, y: number): number[] => [...p.data.subarray((y * p.width + x) * 3, (y * p.width + x) * 3 + 3)];
 
 test('pictures lie row by row with a gap, on white', () => {
@@ -23,7 +27,10 @@ test('captions and titles take room of their own and leave the pictures alone', 
   assert.ok(g.height > bare.height);
   const gray = g.data.filter((v) => v === 90).length;
   assert.is(gray, 64 * 64 * 3);
-  assert.ok(g.data.some((v) => v === 32), 'the caption is drawn');
+  assert.ok(
+    g.data.some((v) => v === 32),
+    'the caption is drawn',
+  );
 });
 
 test('a grid of one to eight is one row, more are as square as it gets', () => {
@@ -47,7 +54,11 @@ test('every printable character has a glyph of 5 x 7, unknown ones a question ma
   for (let c = 32; c < 127; c++) {
     const rgb = new Uint8Array(8 * 8 * 3);
     drawText(rgb, 8, 0, 0, String.fromCharCode(c), 1, [255, 255, 255]);
-    assert.is(c === 32, rgb.every((v) => v === 0), `character ${c}`);
+    assert.is(
+      c === 32,
+      rgb.every((v) => v === 0),
+      `character ${c}`,
+    );
   }
 });
 

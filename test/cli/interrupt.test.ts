@@ -41,7 +41,11 @@ test('Ctrl-C while a checkpoint is written leaves neither the file nor a tempora
 test('a reader that goes away is no error', async () => {
   const { spawnSync } = await import('node:child_process');
   const main = new URL('../../ts/cli/main.ts', import.meta.url).pathname;
-  const shell = spawnSync('bash', ['-c', `"${process.execPath}" --import tsx "${main}" generate --help | head -n 1; echo "\${PIPESTATUS[0]}"`], { encoding: 'utf8' });
+  const shell = spawnSync(
+    'bash',
+    ['-c', `"${process.execPath}" --import tsx "${main}" generate --help | head -n 1; echo "\${PIPESTATUS[0]}"`],
+    { encoding: 'utf8' },
+  );
   assert.match(shell.stdout, /Usage: nextscale generate/);
   assert.is(shell.stdout.trim().split('\n').at(-1), '0');
   assert.is(shell.stderr, '');

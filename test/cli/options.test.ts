@@ -9,7 +9,10 @@ import { ArgumentError } from '../../ts/core/errors.js';
 import { folder } from './support.js';
 
 const refuses = (fn: () => unknown, option: string, given: string): void => {
-  assert.throws(fn, (e: unknown) => e instanceof ArgumentError && e.message.includes(option) && e.message.includes(given) && /accepted/.test(e.message));
+  assert.throws(
+    fn,
+    (e: unknown) => e instanceof ArgumentError && e.message.includes(option) && e.message.includes(given) && /accepted/.test(e.message),
+  );
 };
 
 test('labels are lists, repetitions, and both', () => {

@@ -65,7 +65,9 @@ export async function picture(path: string, side: number, hue = 0): Promise<stri
     const [x, y, c] = [Math.floor(i / 3) % side, Math.floor(i / 3 / side), i % 3];
     return (128 + 100 * Math.sin((x * (c + 1) + y * 2 + hue) / 9)) & 255;
   });
-  await sharp(data, { raw: { width: side, height: side, channels: 3 } }).png().toFile(path);
+  await sharp(data, { raw: { width: side, height: side, channels: 3 } })
+    .png()
+    .toFile(path);
   return path;
 }
 

@@ -56,7 +56,8 @@ interface Finding {
 test('doctor finds everything needed on a machine that builds this', async () => {
   const d = await json<{ works: boolean; findings: Finding[] }>(['doctor']);
   assert.ok(d.works, JSON.stringify(d.findings.filter((f) => f.state === 'bad')));
-  for (const name of ['node', 'cpu', 'cores', 'memory', 'addon', 'engine', 'sharp', 'cuda']) assert.ok(d.findings.some((f) => f.name === name));
+  for (const name of ['node', 'cpu', 'cores', 'memory', 'addon', 'engine', 'sharp', 'cuda'])
+    assert.ok(d.findings.some((f) => f.name === name));
   assert.match(d.findings.find((f) => f.name === 'engine')!.text, /SIMD target/);
 });
 
@@ -71,9 +72,21 @@ test('doctor ends with 1 and the cure when the addon is missing or crashes', asy
 });
 
 test('bench prints the peak and a line per case', async () => {
-  const { code, stdout, stderr } = await nextscale(['bench', '--filter', '^embedding|^interpolate', '--rounds', '2', '--min-ms', '1', '--json']);
+  const { code, stdout, stderr } = await nextscale([
+    'bench',
+    '--filter',
+    '^embedding|^interpolate',
+    '--rounds',
+    '2',
+    '--min-ms',
+    '1',
+    '--json',
+  ]);
   assert.is(code, 0, stderr);
-  const lines = stdout.trim().split('\n').map((line) => JSON.parse(line) as Record<string, number | string>);
+  const lines = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, number | string>);
   assert.equal(
     lines.map((l) => l.bench),
     ['peak', 'op', 'op'],

@@ -61,7 +61,13 @@ function attention(pos: number, l: number): OpCase {
 
 type ConvAlgo = 'direct' | 'winograd2' | 'winograd4';
 
-function conv(I: number, O: number, side: number, algo: ConvAlgo, extra: { stride?: number; upsample?: number; kernel?: number } = {}): OpCase {
+function conv(
+  I: number,
+  O: number,
+  side: number,
+  algo: ConvAlgo,
+  extra: { stride?: number; upsample?: number; kernel?: number } = {},
+): OpCase {
   const { stride = 1, upsample = 1, kernel = 3 } = extra;
   const out = (side * upsample) / stride;
   const pad = kernel === 1 ? { padBefore: 0, padAfter: 0 } : stride === 2 ? { padBefore: 0, padAfter: 1 } : { padBefore: 1, padAfter: 1 };
@@ -137,7 +143,10 @@ function tokenCases(): OpCase[] {
     }),
     memoryBound(`embedding ${l} of ${V}x${C}`, 4 * l * (2 * C + 1), (engine) => {
       const table = normal(engine, [V, C]);
-      const idx = engine.tensor(Int32Array.from({ length: l }, (_, i) => (i * 37) % V), [1, l]);
+      const idx = engine.tensor(
+        Int32Array.from({ length: l }, (_, i) => (i * 37) % V),
+        [1, l],
+      );
       return () => engine.ops.embedding(table, idx);
     }),
   ];
@@ -159,7 +168,10 @@ function mapCases(): OpCase[] {
       return () => engine.ops.interpolate(x, { mode: 'bicubic', outH: 16, outW: 16 });
     }),
     memoryBound('resize_lanczos 1024x768->288x288', 3 * (1024 * 768 + 288 * 288), (engine) => {
-      const x = engine.tensor(Uint8Array.from({ length: 1024 * 768 * 3 }, (_, i) => (i * 31) & 255), [768, 1024, 3]);
+      const x = engine.tensor(
+        Uint8Array.from({ length: 1024 * 768 * 3 }, (_, i) => (i * 31) & 255),
+        [768, 1024, 3],
+      );
       return () => engine.ops.resizeLanczos(x, { outH: 288, outW: 288 });
     }),
   ];
@@ -182,7 +194,11 @@ export function opCases(): OpCase[] {
       [155, 100],
       [424, 256],
     ].map(([pos, l]) => attention(pos!, l!)),
-    ...(['direct', 'winograd2', 'winograd4'] as const).flatMap((algo) => [conv(640, 640, 16, algo), conv(320, 320, 64, algo), conv(160, 160, 256, algo)]),
+    ...(['direct', 'winograd2', 'winograd4'] as const).flatMap((algo) => [
+      conv(640, 640, 16, algo),
+      conv(320, 320, 64, algo),
+      conv(160, 160, 256, algo),
+    ]),
     conv(160, 160, 128, 'winograd4', { upsample: 2 }),
     conv(160, 160, 256, 'direct', { stride: 2 }),
     conv(320, 160, 128, 'direct', { kernel: 1 }),

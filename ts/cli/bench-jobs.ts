@@ -1,6 +1,6 @@
 // Whole jobs, timed through the public API: generate, decode, encode.
 import type { RawImage, Tokens } from '../sample/index.js';
-import { type BenchOptions } from './bench.js';
+import type { BenchOptions } from './bench.js';
 import { environment, median } from './bench-time.js';
 import type { Context } from './context.js';
 import { bytes } from './context.js';
@@ -60,6 +60,8 @@ export async function benchJob(ctx: Context, job: Job, options: BenchOptions): P
     ...environment(engine.device, engine.threads),
   };
   const range = `min ${data.min.toFixed(2)}, max ${data.max.toFixed(2)}, ${data.rounds} rounds`;
-  const parts = extra.decodeMs ? `; last: transformer ${(Number(extra.transformerMs) / 1000).toFixed(2)} s, decoder ${(Number(extra.decodeMs) / 1000).toFixed(2)} s` : '';
+  const parts = extra.decodeMs
+    ? `; last: transformer ${(Number(extra.transformerMs) / 1000).toFixed(2)} s, decoder ${(Number(extra.decodeMs) / 1000).toFixed(2)} s`
+    : '';
   ctx.result(data, `${job} ${data.model}: median ${data.median.toFixed(2)} s (${range})${parts}; peak memory ${bytes(data.maxRss)}`);
 }

@@ -1,5 +1,6 @@
 // nextscale bench: ops against their floors, call overhead, whole jobs.
 import { Argument, Command } from 'commander';
+import { ArgumentError } from '../core/errors.js';
 import type { Engine, Tensor } from '../engine/index.js';
 import { createEngine, measurePeak } from '../engine/index.js';
 import { benchCalls } from './bench-calls.js';
@@ -9,7 +10,6 @@ import { environment, type TimeOptions, timeRounds } from './bench-time.js';
 import { type CommonOptions, Context, common } from './context.js';
 import { type ModelOptions, modelOptions } from './models.js';
 import { integer, number } from './options.js';
-import { ArgumentError } from '../core/errors.js';
 
 export interface BenchOptions extends CommonOptions, ModelOptions {
   filter?: string;
@@ -84,7 +84,9 @@ export function pattern(filter: string | undefined): RegExp {
 
 export function nothingMatches(filter: string | undefined, cases: readonly { name: string }[]): ArgumentError {
   const some = cases.slice(0, 6).map((c) => c.name);
-  return new ArgumentError(`--filter: got '${filter}', accepted: a regular expression that matches one of ${cases.length} cases (${some.join('; ')}; ...)`);
+  return new ArgumentError(
+    `--filter: got '${filter}', accepted: a regular expression that matches one of ${cases.length} cases (${some.join('; ')}; ...)`,
+  );
 }
 
 async function benchOps(ctx: Context, options: BenchOptions): Promise<void> {
@@ -97,7 +99,9 @@ async function benchOps(ctx: Context, options: BenchOptions): Promise<void> {
   const { gflops, gbs, target } = peak;
   const line = `peak, ${engine.threads} threads, ${target}: ${gflops.toFixed(0)} GFLOP/s, ${gbs.toFixed(1)} GB/s`;
   ctx.result({ bench: 'peak', ...env, target, gflops, gbs }, line);
-  ctx.print(`${'op'.padEnd(40)} ${'median ms'.padStart(10)} ${'min'.padStart(9)} ${'max'.padStart(9)} ${'floor ms'.padStart(9)} ${'of floor'.padStart(8)}  rate`);
+  ctx.print(
+    `${'op'.padEnd(40)} ${'median ms'.padStart(10)} ${'min'.padStart(9)} ${'max'.padStart(9)} ${'floor ms'.padStart(9)} ${'of floor'.padStart(8)}  rate`,
+  );
   for (const c of cases) {
     const free = peak.probe();
     const t = await benchCase(engine, c, { rounds: options.rounds, minMs: options.minMs, signal: ctx.signal });
@@ -105,7 +109,18 @@ async function benchOps(ctx: Context, options: BenchOptions): Promise<void> {
     const ops = c.direct ?? c.flops;
     const rate = ops ? `${(ops / t.median / 1e6).toFixed(1)} GFLOP/s` : `${(c.bytes / t.median / 1e6).toFixed(1)} GB/s`;
     const row = [t.median, t.min, t.max, floor].map((v, i) => v.toFixed(3).padStart(i ? 9 : 10)).join(' ');
-    const data = { bench: 'op', name: c.name, unit: 'ms', ...t, flops: c.flops, bytes: c.bytes, floor, ofFloor: floor / t.median, free, ...env };
+    const data = {
+      bench: 'op',
+      name: c.name,
+      unit: 'ms',
+      ...t,
+      flops: c.flops,
+      bytes: c.bytes,
+      floor,
+      ofFloor: floor / t.median,
+      free,
+      ...env,
+    };
     const busy = free < BUSY ? `  (machine busy: ${(100 * free).toFixed(0)} % of its peak was free)` : '';
     ctx.result(data, `${c.name.padEnd(40)} ${row} ${`${((100 * floor) / t.median).toFixed(0)} %`.padStart(8)}  ${rate}${busy}`);
   }
@@ -113,7 +128,9 @@ async function benchOps(ctx: Context, options: BenchOptions): Promise<void> {
 
 export function benchCommand(signal: AbortSignal): Command {
   const command = common(new Command('bench'))
-    .description('Measure ops against the floor of this machine (FMA rate and read bandwidth of the same run), call overhead, or whole jobs.')
+    .description(
+      'Measure ops against the floor of this machine (FMA rate and read bandwidth of the same run), call overhead, or whole jobs.',
+    )
     .addArgument(new Argument('[what]', 'what to measure').choices(WHAT).default('ops'))
     .option('--filter <regexp>', 'only cases whose name matches')
     .option('--rounds <n>', 'rounds per case; the median is reported', integer('--rounds', 1, 1000), 5)

@@ -1,6 +1,7 @@
 // What a command gets: where results and progress go, and the signal that Ctrl-C aborts.
-import { Option } from 'commander';
+
 import type { Command } from 'commander';
+import { Option } from 'commander';
 import { Progress } from './progress.js';
 
 export const EXIT = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;

@@ -87,7 +87,17 @@ async function convert(ctx: Context, input: string, output: string, options: Con
   checking.stop();
   const size = (await stat(output)).size;
   const { root, format } = checkpoint;
-  const data = { in: input, out: output, from: format, root, tensors: all.size, dtype: options.dtype ?? null, bytes: size, verified: true, seconds: ctx.seconds() };
+  const data = {
+    in: input,
+    out: output,
+    from: format,
+    root,
+    tensors: all.size,
+    dtype: options.dtype ?? null,
+    bytes: size,
+    verified: true,
+    seconds: ctx.seconds(),
+  };
   const where = root ? ` (${root})` : '';
   ctx.result(data, `${output}: ${all.size} tensors from ${input}${where}, ${bytes(size)}, verified, ${duration(ctx.seconds())}`);
 }
@@ -100,5 +110,7 @@ export function convertCommand(signal: AbortSignal): Command {
     .option('--dtype <dtype>', 'store floating point tensors as f32, f16 or bf16', oneOf('--dtype', ['f32', 'f16', 'bf16']))
     .option('--root <path>', "where the state dict lies in a wrapped file, as 'trainer.var_wo_ddp'; '' takes the file as it stands")
     .addHelpText('after', '\nExample:\n  nextscale convert var_d16.pth var_d16-f16.safetensors --dtype f16')
-    .action(async (input: string, output: string, options: ConvertOptions) => convert(new Context(options, signal), input, output, options));
+    .action(async (input: string, output: string, options: ConvertOptions) =>
+      convert(new Context(options, signal), input, output, options),
+    );
 }

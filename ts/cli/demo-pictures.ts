@@ -30,7 +30,9 @@ const landscape: Draw = (size) =>
 
 const bubbles: Draw = (size) => {
   const colors = ['#ef476f', '#ffd166', '#06d6a0', '#118ab2', '#f78c6b', '#8338ec'];
-  const defs = colors.map((c, i) => `<radialGradient id="b${i}" cx="0.35" cy="0.3" r="0.75">${stops('#ffffff', c, '#20243a')}</radialGradient>`);
+  const defs = colors.map(
+    (c, i) => `<radialGradient id="b${i}" cx="0.35" cy="0.3" r="0.75">${stops('#ffffff', c, '#20243a')}</radialGradient>`,
+  );
   const circles = Array.from({ length: 18 }, (_, i) => {
     const golden = i * 2.399963;
     const r = 12 + 4.6 * Math.sqrt(i * 10);
@@ -66,7 +68,9 @@ const ribbons: Draw = (size) => {
     return `<rect ${box} fill="url(#${upright ? 'v' : 'h'}${i % 2})"/>`;
   };
   const over: string[] = [];
-  for (let i = 0; i < 5; i++) for (let j = 0; j < 5; j++) if ((i + j) % 2) over.push(`<rect x="${14 + i * 48}" y="${10 + j * 48}" width="36" height="44" fill="url(#v${i % 2})"/>`);
+  for (let i = 0; i < 5; i++)
+    for (let j = 0; j < 5; j++)
+      if ((i + j) % 2) over.push(`<rect x="${14 + i * 48}" y="${10 + j * 48}" width="36" height="44" fill="url(#v${i % 2})"/>`);
   const gradient = (id: string, upright: boolean, ...c: string[]): string =>
     `<linearGradient id="${id}" x1="0" y1="0" x2="${upright ? 1 : 0}" y2="${upright ? 0 : 1}">${stops(...c)}</linearGradient>`;
   const defs = [
@@ -76,7 +80,11 @@ const ribbons: Draw = (size) => {
     gradient('h1', false, '#1b4332', '#52b788', '#1b4332'),
   ];
   const bands = [0, 1, 2, 3, 4];
-  return svg(size, defs.join(''), `<rect width="256" height="256" fill="#f4efe6"/>${bands.map((i) => band(i, true)).join('')}${bands.map((i) => band(i, false)).join('')}${over.join('')}`);
+  return svg(
+    size,
+    defs.join(''),
+    `<rect width="256" height="256" fill="#f4efe6"/>${bands.map((i) => band(i, true)).join('')}${bands.map((i) => band(i, false)).join('')}${over.join('')}`,
+  );
 };
 
 export const DEMO_PICTURES: readonly { name: string; draw: Draw }[] = [
@@ -88,6 +96,10 @@ export const DEMO_PICTURES: readonly { name: string; draw: Draw }[] = [
 
 /** Draws a test picture with size x size pixels. */
 export async function drawPicture(draw: Draw, size: number): Promise<Picture> {
-  const data = await sharp(Buffer.from(draw(size))).flatten({ background: '#ffffff' }).removeAlpha().raw().toBuffer();
+  const data = await sharp(Buffer.from(draw(size)))
+    .flatten({ background: '#ffffff' })
+    .removeAlpha()
+    .raw()
+    .toBuffer();
   return { width: size, height: size, data: new Uint8Array(data) };
 }

@@ -67,7 +67,12 @@ function toTensor(engine: Engine, pictures: readonly Picture[]): Tensor {
 }
 
 /** Encodes, quantises scale by scale and decodes every step; step is called after each decoded scale. */
-export async function converge(vqvae: VQVAE, pictures: readonly Picture[], signal: AbortSignal, step: (note: string) => void): Promise<Converged> {
+export async function converge(
+  vqvae: VQVAE,
+  pictures: readonly Picture[],
+  signal: AbortSignal,
+  step: (note: string) => void,
+): Promise<Converged> {
   const { engine } = vqvae;
   const { patchNums } = vqvae.config;
   using scope = engine.openScope({ signal });

@@ -1,6 +1,7 @@
 // nextscale demo: pictures to tokens and back, then a labelled grid, with a seeded random model.
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { Command } from 'commander';
+import { ArgumentError } from '../core/errors.js';
 import { createEngine, type Engine } from '../engine/index.js';
 import { VAR, type VQVAE } from '../sample/index.js';
 import { type CommonOptions, Context, common, duration } from './context.js';
@@ -24,6 +25,8 @@ interface Part {
   seconds: number;
 }
 
+/** They are encoded as one batch. */
+const MAX_PICTURES = 8;
 const LABELS = [207, 22, 388, 985, 974, 437, 1, 555];
 
 /** Times the parts of the demo and keeps the list for the end. */
@@ -38,13 +41,18 @@ class Stopwatch {
   }
 }
 
-async function takePictures(engine: Engine, files: readonly string[] | undefined, side: number): Promise<{ names: string[]; pictures: Picture[] }> {
+async function takePictures(
+  engine: Engine,
+  files: readonly string[] | undefined,
+  side: number,
+): Promise<{ names: string[]; pictures: Picture[] }> {
   if (!files) {
     const pictures = await Promise.all(DEMO_PICTURES.map((p) => drawPicture(p.draw, side)));
     return { names: DEMO_PICTURES.map((p) => p.name), pictures };
   }
   const paths = await imageFiles(files);
-  return { names: paths, pictures: await Promise.all(paths.map((path) => loadPicture(engine, path, side))) };
+  if (paths.length > MAX_PICTURES) throw new ArgumentError(`--images: got ${paths.length} images, accepted: 1 to ${MAX_PICTURES}`);
+  return { names: paths.map((path) => basename(path)), pictures: await Promise.all(paths.map((path) => loadPicture(engine, path, side))) };
 }
 
 function convergenceTable({ rows }: Converged): string {
@@ -69,7 +77,9 @@ function convergenceGrid(pictures: readonly Picture[], names: readonly string[],
 
 async function generateGrid(ctx: Context, vqvae: VQVAE, size: ModelSize, options: DemoOptions, watch: Stopwatch): Promise<Picture> {
   const { engine } = vqvae;
-  const random = await watch.time('make the random VAR', () => VAR.init(engine, { vqvae, config: size.var, seed: options.seed, signal: ctx.signal }));
+  const random = await watch.time('make the random VAR', () =>
+    VAR.init(engine, { vqvae, config: size.var, seed: options.seed, signal: ctx.signal }),
+  );
   using progress = ctx.progress('generate', size.var.patchNums.length);
   const made = await watch.time(`generate ${LABELS.length} images`, async () =>
     random.generate({
@@ -89,14 +99,22 @@ async function demo(ctx: Context, options: DemoOptions): Promise<void> {
   const watch = new Stopwatch();
   await using engine = await createEngine({ threads: options.threads });
   const side = size.vqvae.patchNums.at(-1)! * 16;
-  ctx.print(`Model: ${preset}, VQVAE of ${size.vqvae.ch} channels, VAR of depth ${size.var.depth}, weights drawn at random from seed ${options.seed}, ${engine.threads} threads.`);
+  ctx.print(
+    `Model: ${preset}, VQVAE of ${size.vqvae.ch} channels, VAR of depth ${size.var.depth}, weights drawn at random from seed ${options.seed}, ${engine.threads} threads.`,
+  );
   ctx.print('Nothing is trained: generated pictures are texture, not objects. What the demo shows is the machinery.\n');
-  const { names, pictures } = await watch.time(options.images ? 'read the pictures' : 'draw the pictures', () => takePictures(engine, options.images, side));
+  const { names, pictures } = await watch.time(options.images ? 'read the pictures' : 'draw the pictures', () =>
+    takePictures(engine, options.images, side),
+  );
   const vqvae = await watch.time('make the random VQVAE', () => seededVqvae(engine, size.vqvae, options.seed, pictures));
   using progress = ctx.progress('reconstruct', size.vqvae.patchNums.length + 1);
-  const made = await watch.time('tokenise and decode every scale', () => converge(vqvae, pictures, ctx.signal, (note) => progress.step(note)));
+  const made = await watch.time('tokenise and decode every scale', () =>
+    converge(vqvae, pictures, ctx.signal, (note) => progress.step(note)),
+  );
   progress.stop();
-  ctx.print(`${pictures.length} pictures as ${made.tokens} tokens each. f: features of the encoder, fHat: what the tokens of the scales so far add up to,`);
+  ctx.print(
+    `${pictures.length} pictures as ${made.tokens} tokens each. f: features of the encoder, fHat: what the tokens of the scales so far add up to,`,
+  );
   ctx.print('PSNR: decode(fHat) against decode(f), mean over the pictures.');
   ctx.print(`${convergenceTable(made)}\n`);
   const files: Record<string, string> = {};
@@ -109,7 +127,9 @@ async function demo(ctx: Context, options: DemoOptions): Promise<void> {
   const converged = last < first;
   const rows = made.rows.map(({ patchNum, residual, psnr }) => ({ patchNum, residual, psnr }));
   const text = [
-    converged ? `The residual fell from ${first.toFixed(3)} to ${last.toFixed(3)} over the scales.` : 'The residual did NOT fall over the scales.',
+    converged
+      ? `The residual fell from ${first.toFixed(3)} to ${last.toFixed(3)} over the scales.`
+      : 'The residual did NOT fall over the scales.',
     '',
     ...watch.parts.map((p) => `  ${p.name.padEnd(34)} ${duration(p.seconds).padStart(9)}`),
     `  ${'all together'.padEnd(34)} ${duration(ctx.seconds()).padStart(9)}`,
@@ -118,7 +138,10 @@ async function demo(ctx: Context, options: DemoOptions): Promise<void> {
     `after each scale  ${resolve(files.scales)}`,
     `generated         ${resolve(files.generated)}`,
   ];
-  ctx.result({ preset, seed: options.seed, trained: false, converged, scales: rows, parts: watch.parts, seconds: ctx.seconds(), files }, text.join('\n'));
+  ctx.result(
+    { preset, seed: options.seed, trained: false, converged, scales: rows, parts: watch.parts, seconds: ctx.seconds(), files },
+    text.join('\n'),
+  );
 }
 
 export function demoCommand(signal: AbortSignal): Command {

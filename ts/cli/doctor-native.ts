@@ -18,7 +18,11 @@ export interface Probe<T> {
 export function probe<T>(args: readonly string[], signal: AbortSignal, timeoutMs = 30_000): Promise<Probe<T>> {
   const script = fileURLToPath(new URL(`./doctor-probe${extname(import.meta.url)}`, import.meta.url));
   return new Promise((done) => {
-    const child = spawn(process.execPath, [...process.execArgv, script, ...args], { stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs, signal });
+    const child = spawn(process.execPath, [...process.execArgv, script, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: timeoutMs,
+      signal,
+    });
     let out = '';
     let err = '';
     child.stdout.on('data', (chunk: Buffer) => {
@@ -38,7 +42,8 @@ export function probe<T>(args: readonly string[], signal: AbortSignal, timeoutMs
 
 function reason(code: number | null, killedBy: NodeJS.Signals | null, err: string, timeoutMs: number): string {
   if (killedBy === 'SIGTERM') return `no answer within ${timeoutMs / 1000} s`;
-  if (killedBy) return `the process was ended by ${killedBy}${killedBy === 'SIGILL' ? ' (an instruction this processor does not have)' : ''}`;
+  if (killedBy)
+    return `the process was ended by ${killedBy}${killedBy === 'SIGILL' ? ' (an instruction this processor does not have)' : ''}`;
   const line = err.split('\n').find((l) => /^\w*Error\b.*:/.test(l)) ?? err.trim().split('\n')[0] ?? '';
   return line.replace(/^Error: /, '').slice(0, 400) || `exit code ${code}`;
 }
@@ -47,7 +52,10 @@ function reason(code: number | null, killedBy: NodeJS.Signals | null, err: strin
 export function needs(file: string): { glibc?: string; glibcxx?: string } {
   const text = readFileSync(file, 'latin1');
   const newest = (prefix: string): string | undefined =>
-    [...text.matchAll(new RegExp(`${prefix}_(\\d+(?:\\.\\d+)+)`, 'g'))].map((m) => m[1]!).sort(byVersion).at(-1);
+    [...text.matchAll(new RegExp(`${prefix}_(\\d+(?:\\.\\d+)+)`, 'g'))]
+      .map((m) => m[1]!)
+      .sort(byVersion)
+      .at(-1);
   return { glibc: newest('GLIBC'), glibcxx: newest('GLIBCXX') };
 }
 
@@ -70,7 +78,14 @@ export interface Cuda {
   reason?: string;
 }
 
-const LIBRARY_DIRS = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/lib/wsl/lib', '/usr/local/cuda/compat'];
+const LIBRARY_DIRS = [
+  '/usr/lib/x86_64-linux-gnu',
+  '/usr/lib/aarch64-linux-gnu',
+  '/usr/lib64',
+  '/usr/lib',
+  '/usr/lib/wsl/lib',
+  '/usr/local/cuda/compat',
+];
 
 /** CUDA as far as it is there; reason names the first thing that is missing. */
 export function cuda(addon: NativeInfo | undefined): Cuda {
@@ -92,5 +107,12 @@ export function cuda(addon: NativeInfo | undefined): Cuda {
   ].filter(Boolean);
   const usable = driver !== undefined && backend?.available === true;
   const version = nvcc && /release [\d.]+/.exec(outputOf(nvcc, ['--version']) ?? '')?.[0];
-  return { usable, nvcc: version ? `${nvcc} (${version})` : nvcc, driver, gpus, ...(existsSync(plugin) ? { plugin } : {}), ...(usable ? {} : { reason: missing.join('; ') }) };
+  return {
+    usable,
+    nvcc: version ? `${nvcc} (${version})` : nvcc,
+    driver,
+    gpus,
+    ...(existsSync(plugin) ? { plugin } : {}),
+    ...(usable ? {} : { reason: missing.join('; ') }),
+  };
 }

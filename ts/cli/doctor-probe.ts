@@ -13,7 +13,9 @@ async function engine(): Promise<unknown> {
 
 async function sharpLibrary(): Promise<unknown> {
   const { default: sharp } = await import('sharp');
-  const png = await sharp({ create: { width: 8, height: 8, channels: 3, background: '#808080' } }).png().toBuffer();
+  const png = await sharp({ create: { width: 8, height: 8, channels: 3, background: '#808080' } })
+    .png()
+    .toBuffer();
   const { width, height } = await sharp(png).metadata();
   return { versions: sharp.versions, correct: width === 8 && height === 8, formats: Object.keys(sharp.format) };
 }

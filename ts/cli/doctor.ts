@@ -1,8 +1,8 @@
 // nextscale doctor: what is there, what is missing, and the exact command that cures it.
 import { existsSync } from 'node:fs';
 import { Command } from 'commander';
-import { bytes, type CommonOptions, Context, common, EXIT, paint } from './context.js';
 import { addonPath, type NativeInfo } from '../engine/index.js';
+import { bytes, type CommonOptions, Context, common, EXIT, paint } from './context.js';
 import { cores, cpu, freeDisk, glibc, memory, tools } from './doctor-host.js';
 import { byVersion, cuda, needs, probe, ROOT } from './doctor-native.js';
 
@@ -28,7 +28,14 @@ const APT = 'sudo apt-get install -y cmake g++ make libhwy-dev';
 function checkNode(): Finding {
   const version = process.versions.node;
   const text = `Node ${version}, Node-API ${process.versions.napi}, ${process.platform}-${process.arch}, ${glibc() ? `glibc ${glibc()}` : 'no glibc'}`;
-  const data = { node: version, napi: process.versions.napi, platform: process.platform, arch: process.arch, glibc: glibc(), npm: tools().npm };
+  const data = {
+    node: version,
+    napi: process.versions.napi,
+    platform: process.platform,
+    arch: process.arch,
+    glibc: glibc(),
+    npm: tools().npm,
+  };
   if (byVersion(version, MIN_NODE) >= 0) return { name: 'node', state: 'ok', text, data };
   return { name: 'node', state: 'bad', text: `${text}: too old`, cure: `install Node ${MIN_NODE} or newer`, data };
 }
@@ -65,16 +72,27 @@ function checkTools(): Finding {
 
 async function checkAddon(signal: AbortSignal): Promise<Finding> {
   const file = addonPath();
-  if (!existsSync(file)) return { name: 'addon', state: 'bad', text: `not built: ${file} does not exist`, cure: `cd ${ROOT} && npm run build` };
+  if (!existsSync(file))
+    return { name: 'addon', state: 'bad', text: `not built: ${file} does not exist`, cure: `cd ${ROOT} && npm run build` };
   const need = needs(file);
   const text = `${file} (needs glibc ${need.glibc ?? 'none'}, GLIBCXX ${need.glibcxx ?? 'none'})`;
   const loaded = await probe<NativeInfo>(['addon', file], signal);
   if (loaded.ok) return { name: 'addon', state: 'ok', text, data: { file, needs: need, ...loaded.value } };
-  return { name: 'addon', state: 'bad', text: `${text} does not load: ${loaded.error}`, cure: rebuild(loaded.error), data: { file, needs: need } };
+  return {
+    name: 'addon',
+    state: 'bad',
+    text: `${text} does not load: ${loaded.error}`,
+    cure: rebuild(loaded.error),
+    data: { file, needs: need },
+  };
 }
 
 function rebuild(error = ''): string {
-  const why = /GLIBC|version `/.test(error) ? ' (it was built on a newer system)' : /SIGILL|ELF|invalid/.test(error) ? ' (it was built for another machine)' : '';
+  const why = /GLIBC|version `/.test(error)
+    ? ' (it was built on a newer system)'
+    : /SIGILL|ELF|invalid/.test(error)
+      ? ' (it was built for another machine)'
+      : '';
   return `cd ${ROOT} && rm -rf build && npm run build${why}`;
 }
 
@@ -83,7 +101,8 @@ async function checkEngine(signal: AbortSignal, addon: NativeInfo | undefined): 
   if (!run.ok || !run.value) return { name: 'engine', state: 'bad', text: `does not run: ${run.error}`, cure: rebuild(run.error) };
   const { value } = run;
   const described = JSON.stringify(value.describe);
-  if (!value.correct) return { name: 'engine', state: 'bad', text: `computes wrong results on ${described}`, cure: rebuild('SIGILL'), data: value };
+  if (!value.correct)
+    return { name: 'engine', state: 'bad', text: `computes wrong results on ${described}`, cure: rebuild('SIGILL'), data: value };
   const target = addon?.targets[0] ?? described;
   return { name: 'engine', state: 'ok', text: `${value.device}, ${value.threads} threads, SIMD target ${target}`, data: value };
 }
@@ -111,7 +130,11 @@ function render(findings: readonly Finding[], works: boolean): string {
     const [color, mark] = MARKS[f.state];
     return [`${paint(color, mark)} ${f.name.padEnd(12)} ${f.text}`, ...(f.cure ? [`${' '.repeat(18)}-> ${f.cure}`] : [])];
   });
-  return [...lines, '', works ? 'Generation works on this machine.' : 'Generation cannot work here until the lines marked BAD are cured.'].join('\n');
+  return [
+    ...lines,
+    '',
+    works ? 'Generation works on this machine.' : 'Generation cannot work here until the lines marked BAD are cured.',
+  ].join('\n');
 }
 
 export function doctorCommand(signal: AbortSignal): Command {
@@ -124,7 +147,16 @@ export function doctorCommand(signal: AbortSignal): Command {
       const about = addon.data as NativeInfo | undefined;
       const engine = await checkEngine(signal, about?.targets ? about : undefined);
       signal.throwIfAborted();
-      const findings = [checkNode(), ...checkCpu(), ...checkMemory(), checkTools(), addon, engine, image, checkCuda(about?.backends ? about : undefined)];
+      const findings = [
+        checkNode(),
+        ...checkCpu(),
+        ...checkMemory(),
+        checkTools(),
+        addon,
+        engine,
+        image,
+        checkCuda(about?.backends ? about : undefined),
+      ];
       const works = findings.every((f) => f.state !== 'bad');
       ctx.result({ works, findings }, render(findings, works));
       if (!works) process.exitCode = EXIT.failure;

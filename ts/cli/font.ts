@@ -62,7 +62,15 @@ export const GLYPH_WIDTH = 6;
 export const GLYPH_HEIGHT = 7;
 
 /** Draws text into an RGB image (HWC bytes, width pixels a row) with its top left corner at x, y; what does not fit is cut. */
-export function drawText(rgb: Uint8Array, width: number, x: number, y: number, text: string, scale: number, color: readonly number[]): void {
+export function drawText(
+  rgb: Uint8Array,
+  width: number,
+  x: number,
+  y: number,
+  text: string,
+  scale: number,
+  color: readonly number[],
+): void {
   const height = rgb.length / 3 / width;
   [...text.toUpperCase()].forEach((ch, i) => {
     const rows = (GLYPHS[ch] ?? GLYPHS['?']!).split(' ');

@@ -1,5 +1,6 @@
 // nextscale generate: labels to a grid of images.
 import { Command } from 'commander';
+import { ArgumentError } from '../core/errors.js';
 import type { RgbImage } from '../sample/index.js';
 import { checkRequest } from '../sample/options.js';
 import { type CommonOptions, Context, common, duration } from './context.js';
@@ -7,7 +8,6 @@ import { grid } from './grid.js';
 import { outputPaths, writePng } from './images.js';
 import { loadModels, type ModelOptions, type Models, modelOptions } from './models.js';
 import { integer, labels, number, readClassNames } from './options.js';
-import { ArgumentError } from '../core/errors.js';
 
 interface GenerateCliOptions extends CommonOptions, ModelOptions {
   labels?: number[];
@@ -110,7 +110,10 @@ async function generate(ctx: Context, options: GenerateCliOptions): Promise<void
     peakBytes: models.engine.memory().peakBytes,
   };
   const each = duration(seconds / list.length);
-  ctx.result(data, `${file}: ${list.length} image${list.length > 1 ? 's' : ''} in ${duration(seconds)} (${each} each, ${models.engine.threads} threads)`);
+  ctx.result(
+    data,
+    `${file}: ${list.length} image${list.length > 1 ? 's' : ''} in ${duration(seconds)} (${each} each, ${models.engine.threads} threads)`,
+  );
 }
 
 export function generateCommand(signal: AbortSignal): Command {
@@ -128,6 +131,9 @@ export function generateCommand(signal: AbortSignal): Command {
     .option('--columns <n>', 'columns of the grid', integer('--columns', 1, 1000))
     .option('--batch <n>', 'images computed together', integer('--batch', 1, 256), 4)
     .option('--class-names <file>', 'names of the classes for the captions: JSON, or one a line')
-    .addHelpText('after', '\nExample:\n  nextscale generate --vae vae_ch160v4096z32.pth --var var_d16.pth --labels 207x4,88 --seed 3 --out birds.png')
+    .addHelpText(
+      'after',
+      '\nExample:\n  nextscale generate --vae vae_ch160v4096z32.pth --var var_d16.pth --labels 207x4,88 --seed 3 --out birds.png',
+    )
     .action(async (options: GenerateCliOptions) => generate(new Context(options, signal), options));
 }

@@ -11,7 +11,9 @@ import type { Picture } from './grid.js';
 /** Writes an RGB picture as PNG and returns the path. */
 export async function writePng(path: string, picture: Picture, signal?: AbortSignal): Promise<string> {
   const raw = { width: picture.width, height: picture.height, channels: 3 as const };
-  const png = await sharp(Buffer.from(picture.data.buffer, picture.data.byteOffset, picture.data.byteLength), { raw }).png().toBuffer();
+  const png = await sharp(Buffer.from(picture.data.buffer, picture.data.byteOffset, picture.data.byteLength), { raw })
+    .png()
+    .toBuffer();
   await writeWhole(path, png, { signal });
   return path;
 }
@@ -32,7 +34,9 @@ export async function ensureFolder(option: string, path: string): Promise<void> 
   try {
     await mkdir(path, { recursive: true });
   } catch (e) {
-    throw new ArgumentError(`${option}: cannot make the folder '${path}' (${(e as NodeJS.ErrnoException).code}), accepted: a folder that exists or can be made`);
+    throw new ArgumentError(
+      `${option}: cannot make the folder '${path}' (${(e as NodeJS.ErrnoException).code}), accepted: a folder that exists or can be made`,
+    );
   }
 }
 
@@ -55,9 +59,18 @@ export async function imageFiles(paths: readonly string[]): Promise<string[]> {
       throw new ArgumentError(`IMAGES: cannot read '${path}' (${e.code}), accepted: image files or folders of them`);
     });
     if (!s.isDirectory()) out.push(path);
-    else out.push(...(await readdir(path)).filter((f) => IMAGE.test(f)).sort().map((f) => join(path, f)));
+    else
+      out.push(
+        ...(await readdir(path))
+          .filter((f) => IMAGE.test(f))
+          .sort()
+          .map((f) => join(path, f)),
+      );
   }
-  if (out.length === 0) throw new ArgumentError(`IMAGES: no image in ${paths.map((p) => `'${p}'`).join(', ') || 'an empty list'}, accepted: image files or folders of them`);
+  if (out.length === 0)
+    throw new ArgumentError(
+      `IMAGES: no image in ${paths.map((p) => `'${p}'`).join(', ') || 'an empty list'}, accepted: image files or folders of them`,
+    );
   return out;
 }
 

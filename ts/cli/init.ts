@@ -36,7 +36,8 @@ async function draw(engine: Engine, source: InitSource, spec: ParamSpec, dtype: 
 
 async function init(ctx: Context, family: Family, options: InitOptions): Promise<void> {
   const kind = extname(options.out).toLowerCase();
-  if (kind !== '.safetensors' && kind !== '.pth') throw new ArgumentError(`--out: got '${options.out}', accepted: a name ending in .safetensors or .pth`);
+  if (kind !== '.safetensors' && kind !== '.pth')
+    throw new ArgumentError(`--out: got '${options.out}', accepted: a name ending in .safetensors or .pth`);
   await ensureFolder('--out', dirname(options.out));
   const size = modelSize(options.preset);
   const model = family === 'var' ? new VarModel(size.var) : new VqvaeModel(size.vqvae);
@@ -54,12 +55,30 @@ async function init(ctx: Context, family: Family, options: InitOptions): Promise
     tensors.set(spec.name, { dtype: spec.dtype === 'i64' ? 'i64' : options.dtype, shape: spec.shape, data });
   }
   if (kind === '.pth') await writePth(options.out, tensors, { signal: ctx.signal });
-  else await writeSafetensors(options.out, tensors, { format: 'pt', preset: options.preset, seed: String(options.seed) }, { signal: ctx.signal });
+  else
+    await writeSafetensors(
+      options.out,
+      tensors,
+      { format: 'pt', preset: options.preset, seed: String(options.seed) },
+      { signal: ctx.signal },
+    );
   progress.stop();
   const parameters = specs.reduce((sum, spec) => sum + spec.shape.reduce((a, b) => a * b, 1), 0);
   const written = (await stat(options.out)).size;
-  const data = { out: options.out, family, preset: options.preset, seed: options.seed, dtype: options.dtype, tensors: specs.length, elements: parameters, bytes: written };
-  ctx.result(data, `${options.out}: ${family} ${options.preset}, seed ${options.seed}, ${specs.length} tensors, ${bytes(written)}, ${duration(ctx.seconds())}`);
+  const data = {
+    out: options.out,
+    family,
+    preset: options.preset,
+    seed: options.seed,
+    dtype: options.dtype,
+    tensors: specs.length,
+    elements: parameters,
+    bytes: written,
+  };
+  ctx.result(
+    data,
+    `${options.out}: ${family} ${options.preset}, seed ${options.seed}, ${specs.length} tensors, ${bytes(written)}, ${duration(ctx.seconds())}`,
+  );
 }
 
 export function initCommand(signal: AbortSignal): Command {

@@ -56,7 +56,9 @@ function tensorTable(checkpoint: Checkpoint) {
 }
 
 function render(checkpoint: Checkpoint, d: Described, s: ReturnType<typeof summary>, keys: boolean): string {
-  const config = Object.entries(d.config ?? {}).map(([name, value]) => `  ${name.padEnd(18)} ${Array.isArray(value) ? value.join('_') : String(value)}`);
+  const config = Object.entries(d.config ?? {}).map(
+    ([name, value]) => `  ${name.padEnd(18)} ${Array.isArray(value) ? value.join('_') : String(value)}`,
+  );
   const other = checkpoint.roots.filter((root) => root !== checkpoint.root);
   const lines = [
     `${checkpoint.path}: ${checkpoint.format}, ${bytes(checkpoint.fileSize)}`,
@@ -64,8 +66,12 @@ function render(checkpoint: Checkpoint, d: Described, s: ReturnType<typeof summa
     `family      ${d.family}${d.problem ? ` (${d.problem})` : ''}`,
     ...config,
     `parameters  ${s.parameters} (${(s.parameters / 1e6).toFixed(1)} M)`,
-    `tensors     ${checkpoint.keys().length} (${Object.entries(s.dtypes).map(([dtype, n]) => `${n} ${dtype}`).join(', ')})`,
-    ...Object.entries(checkpoint.metadata).map(([name, value]) => `metadata    ${name} = ${value.length > 100 ? `${value.slice(0, 97)}...` : value}`),
+    `tensors     ${checkpoint.keys().length} (${Object.entries(s.dtypes)
+      .map(([dtype, n]) => `${n} ${dtype}`)
+      .join(', ')})`,
+    ...Object.entries(checkpoint.metadata).map(
+      ([name, value]) => `metadata    ${name} = ${value.length > 100 ? `${value.slice(0, 97)}...` : value}`,
+    ),
   ];
   if (keys) lines.push('', ...tensorTable(checkpoint).map((t) => `${t.dtype.padEnd(5)} ${`[${t.shape.join(', ')}]`.padEnd(24)} ${t.key}`));
   return lines.join('\n');
@@ -84,7 +90,17 @@ export function inspectCommand(signal: AbortSignal): Command {
       const d = await describe(checkpoint);
       const s = summary(checkpoint);
       const { path, format, fileSize, root, roots, metadata } = checkpoint;
-      const data = { file: path, format, bytes: fileSize, root, roots, ...d, ...s, metadata, tensors: ctx.json ? tensorTable(checkpoint) : [] };
+      const data = {
+        file: path,
+        format,
+        bytes: fileSize,
+        root,
+        roots,
+        ...d,
+        ...s,
+        metadata,
+        tensors: ctx.json ? tensorTable(checkpoint) : [],
+      };
       ctx.result(data, ctx.json ? '' : render(checkpoint, d, s, options.keys === true));
     });
 }

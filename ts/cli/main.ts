@@ -41,7 +41,8 @@ function exitCode(error: unknown, signal: AbortSignal): number {
 function report(error: unknown, code: number, json: boolean): void {
   if (error instanceof CommanderError) {
     // commander has printed its own message already, except as JSON
-    if (json && code !== EXIT.ok) process.stdout.write(`${JSON.stringify({ error: { name: 'UsageError', code: error.code, message: error.message } })}\n`);
+    if (json && code !== EXIT.ok)
+      process.stdout.write(`${JSON.stringify({ error: { name: 'UsageError', code: error.code, message: error.message } })}\n`);
     return;
   }
   const e = error instanceof Error ? error : new Error(String(error));

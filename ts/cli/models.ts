@@ -25,7 +25,11 @@ export function modelOptions(command: Command, which: 'both' | 'vae' = 'both'): 
   return command
     .option('--init <preset>', `seeded random weights instead of files: ${PRESETS.join(', ')}`, oneOf('--init', PRESETS))
     .option('--init-seed <n>', 'seed of --init', integer('--init-seed', 0), 0)
-    .option('--patch-nums <list>', "side lengths of the token maps, as '1_2_3_4', when the checkpoint does not tell them", patchNums('--patch-nums'))
+    .option(
+      '--patch-nums <list>',
+      "side lengths of the token maps, as '1_2_3_4', when the checkpoint does not tell them",
+      patchNums('--patch-nums'),
+    )
     .option('--threads <n>', 'threads of the engine (default: all cores)', integer('--threads', 1, 1024))
     .option('--dtype <dtype>', 'storage of linear weights: f32, f16 or bf16', oneOf('--dtype', ['f32', 'f16', 'bf16']), 'f32')
     .addOption(new Option('--device <name>', 'device of the engine').choices(['cpu', 'cuda']).default('cpu'));
@@ -52,14 +56,16 @@ export class Models {
 }
 
 function need(option: string, value: string | undefined, what: string): string {
-  if (value === undefined) throw new ArgumentError(`${option}: nothing was given, accepted: a checkpoint of ${what}, or --init PRESET for random weights`);
+  if (value === undefined)
+    throw new ArgumentError(`${option}: nothing was given, accepted: a checkpoint of ${what}, or --init PRESET for random weights`);
   return value;
 }
 
 /** Opens an engine and loads the models; the engine is closed again when loading fails. */
 export async function loadModels(ctx: Context, options: ModelOptions, which: 'both' | 'vae' = 'both'): Promise<Models> {
   const files = [options.vae, options.var].filter((f) => f !== undefined);
-  if (options.init !== undefined && files.length) throw new ArgumentError(`--init: cannot be combined with --vae or --var (given: ${files.join(', ')})`);
+  if (options.init !== undefined && files.length)
+    throw new ArgumentError(`--init: cannot be combined with --vae or --var (given: ${files.join(', ')})`);
   if (options.init === undefined) {
     need('--vae', options.vae, 'a VQVAE');
     if (which === 'both') need('--var', options.var, 'a VAR transformer');
@@ -89,6 +95,8 @@ async function fromSeed(ctx: Context, engine: Engine, options: ModelOptions, whi
   ctx.warn(`--init ${options.init}: the weights are random (seed ${options.initSeed}) and untrained, the pictures will be noise`);
   const vqvae = await VQVAE.init(engine, { ...size.vqvae, seed: options.initSeed });
   const transformer =
-    which === 'both' ? await VAR.init(engine, { vqvae, config: size.var, seed: options.initSeed, dtype: options.dtype, signal }) : undefined;
+    which === 'both'
+      ? await VAR.init(engine, { vqvae, config: size.var, seed: options.initSeed, dtype: options.dtype, signal })
+      : undefined;
   return new Models(engine, vqvae, transformer, true);
 }

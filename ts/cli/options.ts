@@ -23,7 +23,8 @@ export function integer(option: string, lo: number, hi: number = Number.MAX_SAFE
 export function number(option: string, lo: number, hi: number = Number.POSITIVE_INFINITY): Parser<number> {
   return (text) => {
     const v = text.trim() === '' ? Number.NaN : Number(text);
-    if (!Number.isFinite(v) || v < lo || v > hi) throw bad(option, text, Number.isFinite(hi) ? `a number from ${lo} to ${hi}` : `a number from ${lo}`);
+    if (!Number.isFinite(v) || v < lo || v > hi)
+      throw bad(option, text, Number.isFinite(hi) ? `a number from ${lo} to ${hi}` : `a number from ${lo}`);
     return v;
   };
 }
@@ -54,7 +55,8 @@ export function labels(option: string): Parser<number[]> {
 export function patchNums(option: string): Parser<number[]> {
   return (text) => {
     const sides = text.split(/[,_]/).map((s) => (/^\d+$/.test(s.trim()) ? Number(s) : 0));
-    if (sides.some((s, i) => s < 1 || s > 256 || (i > 0 && s <= sides[i - 1]!))) throw bad(option, text, "growing side lengths as '1_2_3_4'");
+    if (sides.some((s, i) => s < 1 || s > 256 || (i > 0 && s <= sides[i - 1]!)))
+      throw bad(option, text, "growing side lengths as '1_2_3_4'");
     return sides;
   };
 }

@@ -25,11 +25,19 @@ interface Row {
 const dB = (v: number): string => (Number.isFinite(v) ? `${v.toFixed(2)} dB` : 'equal');
 
 /** One strip: the original (if there is one), then the reconstruction, or the image after every scale. */
-function strip(original: Picture | undefined, images: readonly Picture[], patchNums: readonly number[], perScale: boolean): { strip: Picture; psnr?: number[] } {
+function strip(
+  original: Picture | undefined,
+  images: readonly Picture[],
+  patchNums: readonly number[],
+  perScale: boolean,
+): { strip: Picture; psnr?: number[] } {
   const values = original && images.map((image) => psnr(original.data, image.data));
   const names = perScale ? patchNums.map((pn, si) => `${si + 1}: ${pn}x${pn}`) : ['reconstruction'];
   const captions = [...(original ? ['original'] : []), ...names.map((name, i) => (values ? `${name} ${dB(values[i]!)}` : name))];
-  return { strip: grid([...(original ? [original] : []), ...images], { captions, columns: captions.length > 8 ? 6 : captions.length }), psnr: values };
+  return {
+    strip: grid([...(original ? [original] : []), ...images], { captions, columns: captions.length > 8 ? 6 : captions.length }),
+    psnr: values,
+  };
 }
 
 async function fromImages(ctx: Context, models: Models, paths: readonly string[], options: ReconstructOptions): Promise<Row[]> {
@@ -56,7 +64,12 @@ async function fromTokens(ctx: Context, models: Models, path: string, options: R
   using progress = ctx.progress('decode', files.length);
   for (const [i, file] of files.entries()) {
     const own = tokens.map((all) => all.slice((i * all.length) / files.length, ((i + 1) * all.length) / files.length));
-    const { images, scales } = await models.vqvae.decode(own, { count: 1, patchNums, everyScale: options.perScale ?? false, signal: ctx.signal });
+    const { images, scales } = await models.vqvae.decode(own, {
+      count: 1,
+      patchNums,
+      everyScale: options.perScale ?? false,
+      signal: ctx.signal,
+    });
     const shown: readonly RgbImage[] = options.perScale ? scales.map((scale) => scale[0]!) : images;
     const picture = options.perScale ? strip(undefined, shown, patchNums, true).strip : shown[0]!;
     rows.push({ file, out: await writePng(join(options.out, `${names[i]}-decoded.png`), picture, ctx.signal) });
@@ -76,7 +89,8 @@ function render(rows: readonly Row[], patchNums: readonly number[], seconds: num
 
 async function reconstruct(ctx: Context, paths: readonly string[], options: ReconstructOptions): Promise<void> {
   if (options.tokens && paths.length) throw new ArgumentError('--tokens: cannot be combined with IMAGES');
-  if (!options.tokens && paths.length === 0) throw new ArgumentError('IMAGES: nothing was given, accepted: image files or folders, or --tokens FILE');
+  if (!options.tokens && paths.length === 0)
+    throw new ArgumentError('IMAGES: nothing was given, accepted: image files or folders, or --tokens FILE');
   await ensureFolder('--out', options.out);
   await using models = await loadModels(ctx, options, 'vae');
   const since = performance.now();
@@ -87,7 +101,9 @@ async function reconstruct(ctx: Context, paths: readonly string[], options: Reco
 }
 
 export function reconstructCommand(signal: AbortSignal): Command {
-  const command = common(new Command('reconstruct')).description('Put images and their reconstruction side by side, with the PSNR; or decode a file of tokens.');
+  const command = common(new Command('reconstruct')).description(
+    'Put images and their reconstruction side by side, with the PSNR; or decode a file of tokens.',
+  );
   return modelOptions(command, 'vae')
     .argument('[images...]', 'image files, or folders of them')
     .option('--tokens <file>', 'decode the tokens of this file instead of images')

@@ -32,11 +32,30 @@ async function tokenize(ctx: Context, paths: readonly string[], options: Tokeniz
   const tokens = patchNums.map((_, si) => Int32Array.from(parts.flatMap((part) => [...part[si]!])));
   await writeTokens(options.out, { patchNums: [...patchNums], images: files, tokens }, ctx.signal);
   const seconds = (performance.now() - since) / 1000;
-  const scales = patchNums.map((pn, si) => ({ patchNum: pn, tokens: tokens[si]!.length / files.length, distinct: new Set(tokens[si]).size }));
+  const scales = patchNums.map((pn, si) => ({
+    patchNum: pn,
+    tokens: tokens[si]!.length / files.length,
+    distinct: new Set(tokens[si]).size,
+  }));
   const perImage = scales.reduce((sum, s) => sum + s.tokens, 0);
-  const table = scales.map((s, si) => `  scale ${String(si + 1).padStart(2)}  ${`${s.patchNum} x ${s.patchNum}`.padEnd(8)} ${String(s.distinct).padStart(5)} distinct tokens`);
+  const table = scales.map(
+    (s, si) =>
+      `  scale ${String(si + 1).padStart(2)}  ${`${s.patchNum} x ${s.patchNum}`.padEnd(8)} ${String(s.distinct).padStart(5)} distinct tokens`,
+  );
   const text = [`${options.out}: ${files.length} images, ${perImage} tokens each, in ${duration(seconds)}`, ...table].join('\n');
-  ctx.result({ out: options.out, images: files, resolution: vqvae.resolution, patchNums, scales, tokensPerImage: perImage, random: models.random, seconds }, text);
+  ctx.result(
+    {
+      out: options.out,
+      images: files,
+      resolution: vqvae.resolution,
+      patchNums,
+      scales,
+      tokensPerImage: perImage,
+      random: models.random,
+      seconds,
+    },
+    text,
+  );
 }
 
 export function tokenizeCommand(signal: AbortSignal): Command {

@@ -29,12 +29,17 @@ export function checkTokensName(option: string, path: string): void {
 export async function writeTokens(path: string, t: TokenFile, signal?: AbortSignal): Promise<void> {
   const n = t.images.length;
   if (extname(path).toLowerCase() === '.json') {
-    const images = t.images.map((file, i) => ({ file, scales: t.tokens.map((all) => [...all.subarray((i * all.length) / n, ((i + 1) * all.length) / n)]) }));
+    const images = t.images.map((file, i) => ({
+      file,
+      scales: t.tokens.map((all) => [...all.subarray((i * all.length) / n, ((i + 1) * all.length) / n)]),
+    }));
     const json: TokenJson = { format: TOKENS_FORMAT, patchNums: t.patchNums, images };
     await writeWhole(path, `${JSON.stringify(json)}\n`, { signal });
     return;
   }
-  const tensors = Object.fromEntries(t.tokens.map((data, si) => [scaleKey(si), { dtype: 'i32' as const, shape: [n, data.length / n], data }]));
+  const tensors = Object.fromEntries(
+    t.tokens.map((data, si) => [scaleKey(si), { dtype: 'i32' as const, shape: [n, data.length / n], data }]),
+  );
   const metadata = { format: TOKENS_FORMAT, patch_nums: t.patchNums.join('_'), images: JSON.stringify(t.images) };
   await writeSafetensors(path, tensors, metadata, { signal });
 }
@@ -47,7 +52,10 @@ export async function readTokens(path: string): Promise<TokenFile> {
   for (const [si, pn] of t.patchNums.entries()) {
     const want = t.images.length * pn * pn;
     if (t.tokens[si]?.length !== want)
-      throw new CheckpointError(`${path}: scale ${si} has ${t.tokens[si]?.length ?? 'no'} tokens, ${t.images.length} images of ${pn} x ${pn} need ${want}`, { file: path });
+      throw new CheckpointError(
+        `${path}: scale ${si} has ${t.tokens[si]?.length ?? 'no'} tokens, ${t.images.length} images of ${pn} x ${pn} need ${want}`,
+        { file: path },
+      );
   }
   return t;
 }
@@ -73,7 +81,8 @@ async function readJson(path: string): Promise<TokenFile> {
 async function readTensors(path: string): Promise<TokenFile> {
   using file = await openCheckpoint(path);
   const { format, patch_nums = '', images = '[]' } = file.metadata;
-  if (format !== TOKENS_FORMAT) throw new CheckpointError(`${path}: not a ${TOKENS_FORMAT} file (metadata format is ${format ?? 'absent'})`, { file: path });
+  if (format !== TOKENS_FORMAT)
+    throw new CheckpointError(`${path}: not a ${TOKENS_FORMAT} file (metadata format is ${format ?? 'absent'})`, { file: path });
   const patchNums = patch_nums.split('_').map(Number);
   const names = JSON.parse(images) as string[];
   const tokens: Int32Array[] = [];
