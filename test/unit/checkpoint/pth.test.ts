@@ -63,6 +63,27 @@ test('tensors that reach beyond their storage are refused', async () => {
   assert.match(short.message, /needs 28 bytes, its record has 24/);
 });
 
+test('zip64 fields are read, and lies in them refused', async () => {
+  const wide = Buffer.from(pth(dictPickle('w', tensor('0', 6, 0, [6], [1])), six, true));
+  const checkpoint = await openCheckpoint(file('wide.pth', wide));
+  assert.equal(numbersOf(await checkpoint.bytes('w'), 'f32'), [1, 2, 3, 4, 5, 6]);
+  const end64 = wide.lastIndexOf('PK\x06\x06');
+  const directory = wide.indexOf('PK\x01\x02');
+  for (const at of [
+    end64 + 32,
+    end64 + 40,
+    end64 + 48,
+    wide.lastIndexOf('PK\x06\x07') + 8,
+    directory + 46 + 'archive/data.pkl'.length + 4,
+  ]) {
+    for (const value of [0n, 2n ** 40n, 2n ** 63n]) {
+      const lie = Buffer.from(wide);
+      lie.writeBigUInt64LE(value, at);
+      await refusal(openCheckpoint(file('lie64.pth', lie)));
+    }
+  }
+});
+
 test('a structure that refers to itself, or to one list ever so often, is bounded', async () => {
   const circle = await refusal(openCheckpoint(file('circle.pth', pth(bytesOf('\x80\x02]q\x00h\x00a.')))));
   assert.match(circle.message, /in a circle/);
