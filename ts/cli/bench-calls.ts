@@ -2,7 +2,7 @@
 import type { Suite } from 'benchmark';
 import { ArgumentError } from '../core/errors.js';
 import { createEngine, type Engine } from '../engine/index.js';
-import { type BenchOptions, nothingMatches, pattern } from './bench.js';
+import { type BenchOptions, choose } from './bench-shared.js';
 import { environment } from './bench-time.js';
 import type { Context } from './context.js';
 
@@ -46,9 +46,7 @@ async function loadSuite(): Promise<new () => Suite> {
 
 export async function benchCalls(ctx: Context, options: BenchOptions): Promise<void> {
   const Suite = await loadSuite();
-  const matches = pattern(options.filter);
-  const calls = CALLS.filter((c) => matches.test(c.name));
-  if (calls.length === 0) throw nothingMatches(options.filter, CALLS);
+  const calls = choose(options.filter, CALLS);
   const env = environment('null', 0);
   for (const call of calls) {
     ctx.signal.throwIfAborted();

@@ -1,6 +1,6 @@
 // Whole jobs, timed through the public API: generate, decode, encode.
 import type { RawImage, Tokens } from '../sample/index.js';
-import type { BenchOptions } from './bench.js';
+import type { BenchOptions } from './bench-shared.js';
 import { environment, median } from './bench-time.js';
 import type { Context } from './context.js';
 import { bytes } from './context.js';

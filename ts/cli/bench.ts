@@ -1,21 +1,15 @@
 // nextscale bench: ops against their floors, call overhead, whole jobs.
 import { Argument, Command } from 'commander';
-import { ArgumentError } from '../core/errors.js';
 import type { Engine, Tensor } from '../engine/index.js';
 import { createEngine, measurePeak } from '../engine/index.js';
 import { benchCalls } from './bench-calls.js';
 import { type OpCase, opCases } from './bench-cases.js';
 import { benchJob } from './bench-jobs.js';
+import { type BenchOptions, choose } from './bench-shared.js';
 import { environment, type TimeOptions, timeRounds } from './bench-time.js';
-import { type CommonOptions, Context, common } from './context.js';
-import { type ModelOptions, modelOptions } from './models.js';
+import { Context, common } from './context.js';
+import { modelOptions } from './models.js';
 import { integer, number } from './options.js';
-
-export interface BenchOptions extends CommonOptions, ModelOptions {
-  filter?: string;
-  rounds: number;
-  minMs: number;
-}
 
 const WHAT = ['ops', 'calls', 'generate', 'decode', 'encode'] as const;
 const FRAME = 8;
@@ -74,25 +68,8 @@ async function benchCase(engine: Engine, c: OpCase, time: TimeOptions) {
   return await timeRounds(rounds(engine, run), time);
 }
 
-export function pattern(filter: string | undefined): RegExp {
-  try {
-    return new RegExp(filter ?? '', 'i');
-  } catch (e) {
-    throw new ArgumentError(`--filter: got '${filter}', accepted: a regular expression (${(e as Error).message})`);
-  }
-}
-
-export function nothingMatches(filter: string | undefined, cases: readonly { name: string }[]): ArgumentError {
-  const some = cases.slice(0, 6).map((c) => c.name);
-  return new ArgumentError(
-    `--filter: got '${filter}', accepted: a regular expression that matches one of ${cases.length} cases (${some.join('; ')}; ...)`,
-  );
-}
-
 async function benchOps(ctx: Context, options: BenchOptions): Promise<void> {
-  const matches = pattern(options.filter);
-  const cases = opCases().filter((c) => matches.test(c.name));
-  if (cases.length === 0) throw nothingMatches(options.filter, opCases());
+  const cases = choose(options.filter, opCases());
   await using engine = await createEngine({ threads: options.threads });
   const peak = new Peak(engine.threads);
   const env = environment(engine.device, engine.threads);
