@@ -1,4 +1,4 @@
-// Micro-benchmark of linear and conv2d: `kernels linear|conv|pool [threads] [rounds] [filter]`, one JSON line per shape.
+// Micro-benchmark of linear and conv2d: `kernels linear|conv|pool [threads] [rounds] [filter] [target]`, one JSON line per shape.
 // Rounds are interleaved over the shapes and each is preceded by a probe of the FMA rate, so a busy neighbour shows in peak_gflops.
 #include <hwy/targets.h>
 #include <time.h>
@@ -240,6 +240,14 @@ int main(int argc, char** argv) {
   Machine machine(argc > 2 ? std::atoi(argv[2]) : 0);
   const int rounds = argc > 3 ? std::max(1, std::atoi(argv[3])) : 5;
   const std::string filter = argc > 4 ? argv[4] : "";
+  if (argc > 5) {
+    for (int64_t t : hwy::SupportedAndGeneratedTargets()) {
+      if (std::strcmp(hwy::TargetName(t), argv[5]) != 0) continue;
+      hwy::SetSupportedTargetsForTest(t);
+      hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+      break;
+    }
+  }
   const cpu::Peak peak = cpu::measurePeak(machine.pool, size_t{256} << 20, 3);
   printf("{\"op\":\"peak\",\"threads\":%d,\"target\":\"%s\",\"gflops\":%.0f,\"read_gbytes_s\":%.1f}\n", machine.pool.threads(), peak.target,
          peak.flops * 1e-9, peak.bytesPerSecond * 1e-9);

@@ -26,6 +26,12 @@ using VF = hn::Vec<DF>;
 constexpr int kLanes = static_cast<int>(MaxLanes(DF()));
 constexpr int64_t kBlockTiles = 48;
 
+// Distance between the planes of two points: an odd number of cache lines, or all points of a tile fall into a few cache sets.
+int64_t PlaneFloats(int64_t tiles, int64_t width) {
+  const int64_t lines = ceilDiv(tiles * width, 16);
+  return (lines | 1) * 16;
+}
+
 HWY_INLINE VF C(float x) { return hn::Set(DF(), x); }
 
 // B^T d for one row or column.
@@ -195,7 +201,8 @@ void Blocks(Context& ctx, const Geometry& g) {
   constexpr int64_t kPoints = (M + 2) * (M + 2);
   const Winograd& p = g.p;
   const size_t own = static_cast<size_t>(gemmScratch(kBlockTiles, p.in));
-  const size_t vFloats = static_cast<size_t>(kPoints * kBlockTiles * p.in), zFloats = static_cast<size_t>(kPoints * kBlockTiles * g.ld);
+  const int64_t vPlane = PlaneFloats(kBlockTiles, p.in), zPlane = PlaneFloats(kBlockTiles, g.ld);
+  const size_t vFloats = static_cast<size_t>(kPoints * vPlane), zFloats = static_cast<size_t>(kPoints * zPlane);
   for (int t = 0; t < ctx.pool.threads(); t++) {
     ctx.perThread[t].floats(0, own);
     ctx.perThread[t].floats(1, vFloats);
@@ -206,11 +213,11 @@ void Blocks(Context& ctx, const Geometry& g) {
     float* v = ctx.perThread[thread].floats(1, vFloats);
     float* z = ctx.perThread[thread].floats(2, zFloats);
     const int64_t count = end - begin;
-    for (int64_t t = 0; t < count; t++) InputTile<M>(g, begin + t, v + t * p.in, count * p.in);
+    for (int64_t t = 0; t < count; t++) InputTile<M>(g, begin + t, v + t * p.in, vPlane);
     for (int64_t q = 0; q < kPoints; q++) {
-      gemmSerial(PointGemm(g, q, count, v + q * count * p.in, z + q * count * g.ld, 0, g.ld / kPanel), scratch);
+      gemmSerial(PointGemm(g, q, count, v + q * vPlane, z + q * zPlane, 0, g.ld / kPanel), scratch);
     }
-    for (int64_t t = 0; t < count; t++) OutputTile<M>(g, begin + t, z + t * g.ld, count * g.ld);
+    for (int64_t t = 0; t < count; t++) OutputTile<M>(g, begin + t, z + t * g.ld, zPlane);
   });
 }
 
@@ -219,11 +226,12 @@ void Steps(Context& ctx, const Geometry& g) {
   constexpr int64_t kPoints = (M + 2) * (M + 2);
   const Winograd& p = g.p;
   const size_t own = static_cast<size_t>(gemmScratch(g.tiles, p.in));
-  float* v = ctx.shared.floats(1, static_cast<size_t>(kPoints * g.tiles * p.in));
-  float* z = ctx.shared.floats(2, static_cast<size_t>(kPoints * g.tiles * g.ld));
+  const int64_t vPlane = PlaneFloats(g.tiles, p.in), zPlane = PlaneFloats(g.tiles, g.ld);
+  float* v = ctx.shared.floats(1, static_cast<size_t>(kPoints * vPlane));
+  float* z = ctx.shared.floats(2, static_cast<size_t>(kPoints * zPlane));
   for (int t = 0; t < ctx.pool.threads(); t++) ctx.perThread[t].floats(0, own);
   ctx.pool.parallelFor(g.tiles, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; t++) InputTile<M>(g, t, v + t * p.in, g.tiles * p.in);
+    for (int64_t t = begin; t < end; t++) InputTile<M>(g, t, v + t * p.in, vPlane);
   });
   const int64_t panels = g.ld / kPanel, parts = std::min<int64_t>(ceilDiv(panels, 4), ceilDiv(4 * ctx.pool.threads(), kPoints));
   const int64_t width = ceilDiv(panels, std::max<int64_t>(1, parts)), ranges = ceilDiv(panels, width);
@@ -231,11 +239,11 @@ void Steps(Context& ctx, const Geometry& g) {
     float* scratch = ctx.perThread[thread].floats(0, own);
     for (int64_t u = begin; u < end; u++) {
       const int64_t q = u / ranges, p0 = u % ranges * width;
-      gemmSerial(PointGemm(g, q, g.tiles, v + q * g.tiles * p.in, z + q * g.tiles * g.ld, p0, std::min(p0 + width, panels)), scratch);
+      gemmSerial(PointGemm(g, q, g.tiles, v + q * vPlane, z + q * zPlane, p0, std::min(p0 + width, panels)), scratch);
     }
   });
   ctx.pool.parallelFor(g.tiles, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; t++) OutputTile<M>(g, t, z + t * g.ld, g.tiles * g.ld);
+    for (int64_t t = begin; t < end; t++) OutputTile<M>(g, t, z + t * g.ld, zPlane);
   });
 }
 
