@@ -90,6 +90,7 @@ test('harmless classes become data', () => {
 
 test('damaged pickles are refused with their offset', () => {
   assert.match(refused('0.').message, /byte 100: pickle: stack underflow/);
+  assert.match(refused(']N(a.').message, /stack underflow/, 'nothing below a mark can be taken');
   assert.match(refused('t.').message, /no mark/);
   assert.match(refused('h\x01.').message, /memo 1 was never stored/);
   assert.match(refused('(.').message, /STOP/);

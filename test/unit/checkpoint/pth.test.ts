@@ -63,6 +63,16 @@ test('tensors that reach beyond their storage are refused', async () => {
   assert.match(short.message, /needs 28 bytes, its record has 24/);
 });
 
+test('records that lie inside one another are refused', async () => {
+  const inner = bytesOf('inner data');
+  const hidden = zip({ 'archive/data/1': inner }).subarray(0, 30 + 'archive/data/1'.length + inner.length);
+  const outer = Buffer.from(zip({ 'archive/data.pkl': bytesOf('\x80\x02N.'), 'archive/data/0': hidden, 'archive/data/1': inner }));
+  await openCheckpoint(file('apart.pth', outer));
+  const directory = outer.lastIndexOf('archive/data/1') - 46;
+  outer.writeUInt32LE(outer.indexOf(hidden), directory + 42);
+  assert.match((await refusal(openCheckpoint(file('inside.pth', outer)))).message, /overlaps/);
+});
+
 test('zip64 fields are read, and lies in them refused', async () => {
   const wide = Buffer.from(pth(dictPickle('w', tensor('0', 6, 0, [6], [1])), six, true));
   const checkpoint = await openCheckpoint(file('wide.pth', wide));

@@ -39,6 +39,14 @@ test('16-bit samples keep their high byte', async () => {
   assert.equal([...(await decodeImage(png)).data], [0x12, 0xab, 0x00]);
 });
 
+test('colour profiles are ignored', async () => {
+  const png = await raw([200, 30, 40], 1, 1, 3).withIccProfile('p3').png().toBuffer();
+  assert.ok((await sharp(png).metadata()).icc, 'the file carries its profile');
+  const stored = await sharp(png, { ignoreIcc: true }).raw().toBuffer();
+  assert.not.equal([...stored], [200, 30, 40]);
+  assert.equal([...(await decodeImage(png)).data], [...stored]);
+});
+
 test('EXIF orientation is ignored', async () => {
   const jpeg = await raw(new Array(16 * 8 * 3).fill(90), 16, 8, 3)
     .withMetadata({ orientation: 6 })

@@ -52,6 +52,15 @@ test('ranks of a shuffled epoch share out one permutation; epochs differ; a seed
   assert.equal(take(sampler(1), 7), take(sampler(1), 7));
 });
 
+// torch.linspace(0, 15, 12, dtype=torch.int) counts the second half of its borders from the end, so that rounding falls on the other side.
+test('ranks split an epoch at the borders torch gives', () => {
+  const sizes = Array.from(
+    { length: 11 },
+    (_, rank) => new TrainSampler({ datasetLen: 15, glbBatchSize: 11, worldSize: 11, rank, shuffle: false }).epoch(0).length,
+  );
+  assert.equal(sizes, [1, 1, 2, 1, 1, 2, 1, 1, 2, 1, 2]);
+});
+
 test('a resumed run goes on where the first stopped', () => {
   const options = { datasetLen: 13, glbBatchSize: 4 };
   const first = take(new TrainSampler(options), 12);
