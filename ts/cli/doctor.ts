@@ -27,14 +27,15 @@ const APT = 'sudo apt-get install -y cmake g++ make libhwy-dev';
 
 function checkNode(): Finding {
   const version = process.versions.node;
-  const text = `Node ${version}, Node-API ${process.versions.napi}, ${process.platform}-${process.arch}, ${glibc() ? `glibc ${glibc()}` : 'no glibc'}`;
+  const { npm } = tools();
+  const text = `Node ${version}${npm ? `, npm ${npm}` : ''}, Node-API ${process.versions.napi}, ${process.platform}-${process.arch}, ${glibc() ? `glibc ${glibc()}` : 'no glibc'}`;
   const data = {
     node: version,
     napi: process.versions.napi,
     platform: process.platform,
     arch: process.arch,
     glibc: glibc(),
-    npm: tools().npm,
+    npm,
   };
   if (byVersion(version, MIN_NODE) >= 0) return { name: 'node', state: 'ok', text, data };
   return { name: 'node', state: 'bad', text: `${text}: too old`, cure: `install Node ${MIN_NODE} or newer`, data };

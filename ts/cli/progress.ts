@@ -16,7 +16,7 @@ export class Progress {
     if (silent || total <= 0 || !process.stderr.isTTY) return;
     const format = `${label} [{bar}] {value}/{total} {note} {duration_formatted}`;
     this.#bar = new SingleBar(
-      { format, stream: process.stderr, hideCursor: false, gracefulExit: false, clearOnComplete: false },
+      { format, stream: process.stderr, hideCursor: false, gracefulExit: false, clearOnComplete: false, linewrap: true },
       Presets.legacy,
     );
     this.#bar.start(total, 0, { note: '' });
