@@ -1,4 +1,17 @@
-export { type Checkpoint, openCheckpoint } from './checkpoint/index.js';
+export {
+  type ByteSource,
+  type Checkpoint,
+  type OpenOptions,
+  OrderedDict,
+  openCheckpoint,
+  PyFloat,
+  PyTuple,
+  type TensorInfo,
+  type TensorSource,
+  type Writable,
+  writePth,
+  writeSafetensors,
+} from './checkpoint/index.js';
 export type { DType } from './core/dtype.js';
 export * from './core/errors.js';
 export {

@@ -116,7 +116,7 @@ class Pickler {
     this.items(map, depth);
   }
 
-  private ordered(map: OrderedDict, depth: number): void {
+  private ordered(map: OrderedDict<unknown>, depth: number): void {
     this.emptyOrdered();
     this.items(map, depth);
     if (!map.attributes) return;

@@ -32,7 +32,7 @@ export class PyFloat {
 }
 
 /** collections.OrderedDict; `attributes` holds what was set on the object (`_metadata` of a state dict). */
-export class OrderedDict extends Map<PyValue, PyValue> {
+export class OrderedDict<V = PyValue> extends Map<PyValue, V> {
   attributes: Map<PyValue, PyValue> | undefined;
 }
 

@@ -175,7 +175,7 @@ test('layouts: module. is dropped only where every name has it', async () => {
 
 test('writes nested values and reads them back', async () => {
   const path = join(folder, 'nested.pth');
-  const ordered = new OrderedDict([['w', f32(1, 2)]] as never);
+  const ordered = new OrderedDict<PyValue | ReturnType<typeof f32>>([['w', f32(1, 2)]]);
   ordered.attributes = new Map([['_metadata', new Map([['version', 2]])]]) as never;
   const shared = f32(7);
   const value: Writable = {
