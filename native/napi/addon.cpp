@@ -176,7 +176,9 @@ void progress(const Info& info) {
 // stats(handle)
 Napi::Value stats(const Info& info) {
   Napi::Env env = info.Env();
-  core::Engine& engine = Host::from(info).open(env);
+  Host& host = Host::from(info);
+  core::Engine& engine = host.open(env);
+  host.account();
   const core::Counters& c = engine.counters();
   const core::Memory::Counters& m = engine.memory();
   Napi::Object o = Napi::Object::New(env);

@@ -97,13 +97,16 @@ void Host::post(core::Event event) {
   napi_call_threadsafe_function(tsfn_, nullptr, napi_tsfn_nonblocking);
 }
 
+// Called by Node, not by node-addon-api: no C++ exception may leave.
 void Host::callJs(napi_env env, napi_value, void* context, void*) {
   if (env) static_cast<Host*>(context)->drain();
 }
 
 void Host::drain() {
-  Napi::HandleScope scope(env_);
+  napi_handle_scope scope = nullptr;
+  if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
   Handle alive = shared_from_this();
+  Napi::Error thrown;  // kept until every promise is settled: with an exception pending no call succeeds
   for (;;) {
     core::Event event;
     {
@@ -112,9 +115,19 @@ void Host::drain() {
       event = std::move(events_.front());
       events_.pop_front();
     }
-    handle(event);
+    try {
+      handle(event);
+    } catch (const Napi::Error& e) {
+      // From the listener of late errors; in an environment that is being terminated every call fails, and nobody is left to tell.
+      if (thrown.IsEmpty()) thrown = e;
+    }
   }
   account();
+  if (!thrown.IsEmpty()) {
+    napi_value value = thrown.Value();
+    if (value) napi_throw(env_, value);
+  }
+  napi_close_handle_scope(env_, scope);
 }
 
 void Host::handle(core::Event& event) {

@@ -21,4 +21,5 @@ export function ofOp(op: OpDecl, params: readonly { f?: number; i?: number }[], 
   return inputs.reduce((acc, d) => fnv(new Uint8Array(new Uint32Array([d]).buffer), acc), h);
 }
 
-export const digest = (values: ArrayLike<number> & ArrayBufferView): number => new DataView(values.buffer, values.byteOffset).getUint32(0, true);
+export const digest = (values: ArrayLike<number> & ArrayBufferView): number =>
+  new DataView(values.buffer, values.byteOffset).getUint32(0, true);

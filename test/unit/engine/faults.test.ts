@@ -6,7 +6,11 @@ import { createEngine, type Engine, type Tensor } from '../../../ts/engine/index
 const test = suite('late errors');
 
 type Outcome = 'ok' | Error;
-const outcome = (p: Promise<unknown>): Promise<Outcome> => p.then(() => 'ok' as const, (e: Error) => e);
+const outcome = (p: Promise<unknown>): Promise<Outcome> =>
+  p.then(
+    () => 'ok' as const,
+    (e: Error) => e,
+  );
 
 // Eight independent chains of five commands (20 to 60 settle promises), one command of which fails.
 function chains(engine: Engine): { reads: Promise<Outcome>[]; tail: Promise<Outcome>[] } {
@@ -37,7 +41,10 @@ test('a fault at the n-th command settles every promise and poisons its own chai
     // Command n is number (n - 1) % 5 of chain floor((n - 1) / 5); number 0 is the fill.
     const chain = Math.floor((n - 1) / 5);
     const from = Math.max(0, ((n - 1) % 5) - 1);
-    assert.equal(failed, [0, 1, 2, 3].slice(from).map((i) => 4 * chain + i));
+    assert.equal(
+      failed,
+      [0, 1, 2, 3].slice(from).map((i) => 4 * chain + i),
+    );
     for (const i of failed) {
       const e = results[i] as EngineError;
       assert.instance(e, EngineError);
@@ -103,7 +110,10 @@ test('error events carry every late error', async () => {
   const t = engine.ops.fill({ shape: [1] });
   engine.ops.affine(t);
   await outcome(engine.flush());
-  assert.equal(seen.map((e) => (e as EngineError).op), ['fill']);
+  assert.equal(
+    seen.map((e) => (e as EngineError).op),
+    ['fill'],
+  );
   await engine.close();
 });
 
@@ -115,7 +125,10 @@ test('an input changed in place is poisoned; a command that reads poison does no
   const after = engine.ops.affine(state);
   const other = engine.ops.affine(grad);
   const results = await Promise.all([state, after, grad, other].map((t) => outcome(t.read())));
-  assert.equal(results.map((r) => (r === 'ok' ? 'ok' : (r as EngineError).op)), ['accumulate', 'accumulate', 'ok', 'ok']);
+  assert.equal(
+    results.map((r) => (r === 'ok' ? 'ok' : (r as EngineError).op)),
+    ['accumulate', 'accumulate', 'ok', 'ok'],
+  );
   assert.is(engine.stats().ops.affine?.count, 1);
   // A poisoned tensor is disposed as any other, and its slot is clean afterwards.
   state.dispose();
@@ -145,7 +158,10 @@ test('a lost device fails what follows with the same error', async () => {
   const b = engine.ops.fill({ shape: [1] });
   const c = engine.ops.fill({ shape: [1] });
   const results = (await Promise.all([a, b, c].map((t) => outcome(t.read())))) as EngineError[];
-  assert.equal(results.map((r) => (typeof r === 'string' ? r : `${r.code} ${r.command}`)), ['ok', 'ERR_DEVICE_LOST 2', 'ERR_DEVICE_LOST 2']);
+  assert.equal(
+    results.map((r) => (typeof r === 'string' ? r : `${r.code} ${r.command}`)),
+    ['ok', 'ERR_DEVICE_LOST 2', 'ERR_DEVICE_LOST 2'],
+  );
   await outcome(engine.close());
 });
 

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createEngine, Engine, type Tensor } from '../../../ts/engine/index.js';
+import { createEngine, type Engine, type Tensor } from '../../../ts/engine/index.js';
 
 const test = suite('lifetime');
 let engine: Engine;
@@ -156,7 +156,13 @@ test('after close every call says so', async () => {
     assert.throws(call, (e: Error) => e.name === 'EngineClosedError');
   }
   for (const call of [a.read(), engine.flush(), engine.throttle()]) {
-    assert.is(await call.then(() => 'resolved', (e: Error) => e.name), 'EngineClosedError');
+    assert.is(
+      await call.then(
+        () => 'resolved',
+        (e: Error) => e.name,
+      ),
+      'EngineClosedError',
+    );
   }
   a.dispose();
 });

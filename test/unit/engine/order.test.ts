@@ -35,7 +35,10 @@ async function randomProgram(seed: number, steps: number): Promise<{ checked: nu
         live.push({ tensor: engine.ops.unary(a.tensor, { fn: 'exp' }), digest: ofOp(OPS.unary, [{ i: 2 }], [a.digest]) });
         break;
       case 2:
-        live.push({ tensor: engine.ops.binary(a.tensor, b.tensor, { fn: 'mul' }), digest: ofOp(OPS.binary, [{ i: 2 }], [a.digest, b.digest]) });
+        live.push({
+          tensor: engine.ops.binary(a.tensor, b.tensor, { fn: 'mul' }),
+          digest: ofOp(OPS.binary, [{ i: 2 }], [a.digest, b.digest]),
+        });
         break;
       case 3:
       case 4: {

@@ -1,0 +1,122 @@
+// The pool and mapped files.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "native/core/mapped.h"
+#include "native/core/memory.h"
+#include "native/core/registry.h"
+#include "native/test/core_check.h"
+
+using namespace ns;
+using namespace ns::core;
+using namespace ns::test;
+
+namespace {
+
+void testBuckets() {
+  size_t last = 0;
+  for (size_t n = 1; n < (1u << 22); n += 1 + n / 300) {
+    const size_t b = Memory::bucket(n);
+    check(b >= n && b % 64 == 0 && b >= last, "bucket holds the bytes and is monotonic", std::to_string(n));
+    check(n <= 4096 || b <= n + n / 8 + 1, "at most an eighth is lost", std::to_string(n));
+    check(Memory::bucket(b) == b, "a bucket is its own bucket", std::to_string(b));
+    last = b;
+  }
+  check(Memory::bucket(size_t{5} << 40) >= size_t{5} << 40, "huge");
+}
+
+struct Device {
+  const NsBackend& table = *nullBackend();
+  void* self;
+  explicit Device(const char* options) {
+    const NsConfig config{0, 0, options};
+    Status status;
+    self = table.create(&config, &status);
+  }
+  ~Device() { table.destroy(self); }
+};
+
+void testPool() {
+  Device d("");
+  Memory memory(d.table, d.self, 100000);
+  Status status;
+  Block a = memory.take(5000, status);
+  void* first = a.data;
+  memory.give(a);
+  Block b = memory.take(5001, status);
+  check(b.data == first && memory.counters().pool == b.bytes, "a block is used again");
+  std::vector<Block> blocks;
+  for (int i = 0; i < 50; i++) blocks.push_back(memory.take(4096 + 512 * static_cast<size_t>(i), status));
+  check(memory.counters().live == memory.counters().pool, "all live");
+  const uint64_t peak = memory.counters().pool;
+  for (Block x : blocks) memory.give(x);
+  memory.give(b);
+  check(memory.counters().live == 0 && memory.counters().pool <= 100000, "the cache is bounded");
+  check(memory.counters().peak == peak, "peak");
+  memory.trim();
+  check(memory.counters().pool == 0, "trim returns everything");
+}
+
+void testShortage() {
+  Device d("{\"allocLimit\":50000}");
+  Memory memory(d.table, d.self, 1 << 20);
+  Status status;
+  memory.give(memory.take(30000, status));
+  Block large = memory.take(40000, status);
+  check(large.data && status.ok(), "the cache is dropped when memory is short");
+  Block more = memory.take(40000, status);
+  check(!more.data && status.code == NS_OUT_OF_MEMORY, "then it is an error");
+  memory.give(large);
+}
+
+void testMapped() {
+  char path[] = "/tmp/nextscale-test-XXXXXX";
+  const int fd = mkstemp(path);
+  std::vector<unsigned char> bytes(20000);
+  for (size_t i = 0; i < bytes.size(); i++) bytes[i] = static_cast<unsigned char>(i * 7);
+  check(write(fd, bytes.data(), bytes.size()) == 20000, "file is written");
+  Files files;
+  Status status;
+  auto file = files.open(path, status);
+  check(file && files.open(path, status) == file, "a file is opened once");
+  {
+    auto m = Mapping::create(file, 5003, 10000, status);
+    check(m && std::memcmp(m->data(), bytes.data() + 5003, 10000) == 0, "a range at any offset");
+    static_cast<unsigned char*>(m->data())[0] ^= 1;
+    unsigned char back = 0;
+    check(pread(fd, &back, 1, 5003) == 1 && back == bytes[5003], "the file is never written");
+    check(m->intact(status), "intact");
+    check(ftruncate(fd, 15002) == 0 && !m->intact(status) && status.code == NS_IO, "shrunk", status.message);
+  }
+  status = Status();
+  check(!Mapping::create(file, 15000, 3, status) && status.code == NS_IO, "beyond the end");
+  check(!Mapping::create(file, ~uint64_t{0} - 1, 3, status), "offset that wraps");
+  check(!Mapping::create(file, 0, 0, status), "empty range");
+  close(fd);
+  unlink(path);
+  check(!file->same(path), "gone");
+  check(!files.open(path, status) && status.code == NS_IO, "missing", status.message);
+  check(!files.open("/", status), "a folder", status.message);
+}
+
+void testRegistry() {
+  check(findBackend("cpu", "").table && findBackend("null", "").table, "linked in");
+  const BackendEntry cuda = findBackend("cuda", "/nowhere");
+  check(!cuda.table && !cuda.reason.empty() && !cuda.host, "a plug-in that is not there has a reason", cuda.reason);
+  check(!findBackend("tpu", "").table, "unknown device");
+}
+
+}  // namespace
+
+int main() {
+  testBuckets();
+  testPool();
+  testShortage();
+  testMapped();
+  testRegistry();
+  return finish();
+}
