@@ -82,7 +82,8 @@ export function compareWith(
   let wrong = 0;
   for (let i = 0; i < want.data.length; i++) {
     const [a, b] = [Number(got.data[i]), Number(want.data[i])];
-    const error = a === b ? 0 : Math.abs(a - b);
+    if (a === b) continue;
+    const error = Math.abs(a - b);
     const bound = strict ? 0 : (perRow ? (perRow[Math.floor(i / row)] ?? Number.NaN) : (atol as number)) + rtol * Math.abs(b);
     if (!(error <= bound)) wrong++;
     if (!(error <= maxAbsErr)) maxAbsErr = error;

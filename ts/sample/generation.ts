@@ -50,7 +50,9 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Sc
   private awaited = false;
   private settled = false;
 
-  constructor(work: GenerationWork, scalePreviews: boolean | undefined, signal: AbortSignal | undefined) {
+  constructor(work: GenerationWork, scalePreviews: boolean | undefined, given: unknown) {
+    // Anything else than a signal is refused by the work itself.
+    const signal = given instanceof AbortSignal ? given : undefined;
     // Every read of the run listens to it.
     setMaxListeners(0, this.controller.signal);
     const forward = () => this.controller.abort(signal?.reason);

@@ -213,9 +213,9 @@ export class VQVAE {
 
   /** Tokens of every scale, [count * ph * pw] each, to images. */
   async decode(tokens: readonly Int32Array[] | Tokens, options: DecodeOptions = {}): Promise<DecodedImages> {
+    this.check();
     const { maps, sizes, count } = checkTokens(tokens, options, this.config);
     checkSignal(options.signal);
-    this.check();
     const everyScale = checkBoolean('everyScale', options.everyScale ?? false);
     const scales: RgbImage[][] = maps.map(() => []);
     const [lastH, lastW] = sizes.at(-1)!;
