@@ -23,7 +23,8 @@ const FOREIGN: readonly [RegExp, string][] = [
 export function foreignWords(files: Files): Finding[] {
   return [...files]
     .filter(([name]) => !isRule(name) && !name.startsWith('test/golden/set/'))
-    .flatMap(([file, text]) => FOREIGN.flatMap(([pattern, why]) => matches('foreign-words', file, text, pattern, why)));
+    .flatMap(([file, text]) => FOREIGN.flatMap(([pattern, why]) => matches('foreign-words', file, text, pattern, why)))
+    .filter(({ file, text }) => !(file.startsWith('native/test/') && /: \/tmp\/[\w-]*XXXXXX$/.test(text)));
 }
 
 export function fileLengths(files: Files): { failures: Finding[]; warnings: Finding[] } {

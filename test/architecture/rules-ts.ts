@@ -29,11 +29,11 @@ function resolveImport(files: Files, from: string, specifier: string): string | 
   return files.has(path) || path.startsWith('ts/') ? path : null;
 }
 
-function edgesOf(files: Files): Edge[] {
+function edgesOf(files: Files, { types }: { types: boolean }): Edge[] {
   return tsFiles(files).flatMap(([from, text]) =>
-    importsOf(text).flatMap(({ specifier, line }) => {
+    importsOf(text).flatMap(({ specifier, line, typeOnly }) => {
       const to = resolveImport(files, from, specifier);
-      return to === null ? [] : [{ from, to, line }];
+      return to === null || (typeOnly && !types) ? [] : [{ from, to, line }];
     }),
   );
 }
@@ -43,15 +43,16 @@ export function tsFloors(files: Files): Finding[] {
   const unknown = tsFiles(files)
     .filter(([name]) => floorOf(roomOf(name)) < 0)
     .map(([file]) => ({ rule, file, line: 1, text: `ts/${roomOf(file)} is no room of the plan` }));
-  const upward = edgesOf(files).flatMap(({ from, to, line }) => {
+  const upward = edgesOf(files, { types: true }).flatMap(({ from, to, line }) => {
     const [a, b] = [roomOf(from), roomOf(to)];
     return a === b || floorOf(b) < floorOf(a) ? [] : [{ rule, file: from, line, text: `ts/${a} must not import ts/${b} (${to})` }];
   });
   return [...unknown, ...upward];
 }
 
+/** Two files of a room may know each other's types; what is loaded at run time has an order. */
 export function tsCycles(files: Files): Finding[] {
-  return cyclesOf('ts-cycles', edgesOf(files));
+  return cyclesOf('ts-cycles', edgesOf(files, { types: false }));
 }
 
 export function tsImportForm(files: Files): Finding[] {

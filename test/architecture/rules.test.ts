@@ -32,10 +32,14 @@ const EXAMPLES: Record<string, Example> = {
   tsCycles: {
     bad: {
       'ts/nn/a.ts': "import './b.js';",
-      'ts/nn/b.ts': "import type { C } from './c.js';",
+      'ts/nn/b.ts': "import { type C } from './c.js';",
       'ts/nn/c.ts': "export { a } from './a.js';",
     },
-    good: { 'ts/nn/a.ts': "import './b.js'; import './c.js';", 'ts/nn/b.ts': "import './c.js';", 'ts/nn/c.ts': '' },
+    good: {
+      'ts/nn/a.ts': "import './b.js'; import './c.js';",
+      'ts/nn/b.ts': "import './c.js';",
+      'ts/nn/c.ts': "import type { A } from './a.js';",
+    },
   },
   tsImportForm: {
     bad: { 'ts/nn/a.ts': "import { b } from './b';" },
@@ -148,6 +152,8 @@ test('warnings name long files and long functions', () => {
   const files = new Map([
     ['ts/nn/long.ts', 'x\n'.repeat(401)],
     ['ts/nn/f.ts', `export function f(): void {\n${body}}\n`],
+    ['ts/nn/class.ts', `export class C<T> {\n${body}}\n`],
+    ['native/cpu/k.cpp', `K::K()\n    : a(1),\n      b(2) {\n${body}}\n`],
     ['native/cpu/g.cpp', `void g(int a,\n       int b) {\n${body}}\n\nvoid h() {\n  x();\n}\n`],
   ]);
   assert.equal(

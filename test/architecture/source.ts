@@ -83,11 +83,23 @@ export function matches(rule: string, file: string, text: string, pattern: RegEx
   }));
 }
 
-/** Module specifiers that a TypeScript text imports, re-exports or loads, with their lines; type-only imports count too. */
-export function importsOf(text: string): { specifier: string; line: number }[] {
+export interface Import {
+  specifier: string;
+  line: number;
+  /** `import type` or `export type`: nothing is loaded at run time. */
+  typeOnly: boolean;
+}
+
+/** Module specifiers that a TypeScript text imports, re-exports or loads. */
+export function importsOf(text: string): Import[] {
   const code = codeOf(text);
   const pattern = /(?:\bfrom\s*|\bimport\s*\(\s*|\bimport\s+|\brequire\s*\(\s*)(['"])([^'"\n]+)\1/g;
-  return [...code.matchAll(pattern)].map((match) => ({ specifier: match[2]!, line: lineAt(code, match.index) }));
+  return [...code.matchAll(pattern)].map((match) => {
+    const before = code.slice(0, match.index);
+    const statement = before.slice(Math.max(before.lastIndexOf(';'), before.lastIndexOf("'\n"), -1) + 1);
+    const typeOnly = match[0].startsWith('from') && /\b(?:import|export)\s+type\s+[^;'"]*$/.test(statement);
+    return { specifier: match[2]!, line: lineAt(code, match.index), typeOnly };
+  });
 }
 
 export function includesOf(text: string): { path: string; line: number }[] {
@@ -104,7 +116,7 @@ export interface Extent {
 }
 
 const NO_FUNCTION =
-  /^\s*(?:\}\s*)?(?:if|else|for|while|do|switch|try|catch|namespace|class|struct|enum|union|interface|type|extern|return)\b/;
+  /^\s*(?:\}\s*)?(?:export\s+)?(?:abstract\s+)?(?:if|else|for|while|do|switch|try|catch|namespace|class|struct|enum|union|interface|type|extern|return)\b/;
 
 /** Functions of a formatted source, by indentation: from a line that ends in `{` after parentheses to the brace that closes it. */
 export function functionsOf(text: string): Extent[] {
@@ -114,7 +126,8 @@ export function functionsOf(text: string): Extent[] {
     if (!/\{\s*$/.test(line) || !/[)>]/.test(line) || /[^=]=\s*\{\s*$/.test(line)) return;
     const start = headerStart(lines, opening);
     const header = lines[start]!;
-    if (NO_FUNCTION.test(header)) return;
+    // A line of a constructor's initialiser list is no header.
+    if (NO_FUNCTION.test(header) || /[,:]\s*$/.test(lines[start - 1] ?? '')) return;
     const indent = /^\s*/.exec(header)![0];
     const end = lines.findIndex((other, i) => i > opening && other.startsWith(`${indent}}`));
     if (end > start) found.push({ name: header.trim().slice(0, 80), line: start + 1, lines: end - start + 1 });
