@@ -16,7 +16,7 @@ const JOBS = {
   build: { run: () => 0 },
   demo: { run: (args) => node([join(root, 'dist', 'cli', 'main.js'), 'demo', ...args]) },
   golden: { run: (args) => node(['--import', 'tsx', join(root, 'test', 'golden', 'run.ts'), ...args]) },
-  bench: { run: (args) => node([join(root, 'dist', 'cli', 'main.js'), 'bench', ...args]) },
+  bench: { run: (args) => node(['--import', 'tsx', join(root, 'bench', 'run.ts'), ...args]) },
   // The driver reports stale generated files as a failure instead of repairing them.
   test: {
     regenerate: false,
