@@ -1,6 +1,6 @@
 // What the machine offers: processor, cores, memory, C library, build tools. Reads files only, fails never.
 import { execFileSync } from 'node:child_process';
-import { accessSync, constants, readFileSync, statfsSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs';
 import os from 'node:os';
 import { delimiter, join } from 'node:path';
 
@@ -89,8 +89,9 @@ export function glibc(): string | undefined {
   return report?.header?.glibcVersionRuntime;
 }
 
-/** Build tools found, with their versions. */
-export function tools(): Record<'cmake' | 'gxx' | 'npm', string | undefined> {
+/** Build tools found, with their versions; hwy: the headers of Google Highway. */
+export function tools(): Record<'cmake' | 'gxx' | 'npm' | 'hwy', string | undefined> {
   const version = (name: string): string | undefined => (which(name) ? firstLine(name, ['--version']) : undefined);
-  return { cmake: version('cmake'), gxx: version('g++') ?? version('clang++'), npm: version('npm') };
+  const hwy = ['/usr/include', '/usr/local/include'].map((d) => join(d, 'hwy', 'highway.h')).find((f) => existsSync(f));
+  return { cmake: version('cmake'), gxx: version('g++') ?? version('clang++'), npm: version('npm'), hwy };
 }

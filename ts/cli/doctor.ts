@@ -57,7 +57,7 @@ function checkMemory(): Finding[] {
   const disk = freeDisk(process.cwd());
   const limit = m.limit ? `, limit ${bytes(m.limit)}` : '';
   const small = m.available < 3 * 2 ** 30;
-  const cure = small ? 'VAR-d16 in f32 needs about 3 GiB: close programs, or use --dtype f16' : undefined;
+  const cure = small ? 'VAR-d16 in f32 needs about 2.2 GiB: close programs, or use --dtype f16' : undefined;
   return [
     { name: 'memory', state: small ? 'note' : 'ok', text: `${bytes(m.available)} available of ${bytes(m.total)}${limit}`, cure, data: m },
     { name: 'disk', state: 'ok', text: disk === undefined ? 'free space unknown' : `${bytes(disk)} free here`, data: { free: disk } },
@@ -66,8 +66,8 @@ function checkMemory(): Finding[] {
 
 function checkTools(): Finding {
   const t = tools();
-  const missing = [t.cmake ? '' : 'cmake', t.gxx ? '' : 'g++'].filter(Boolean);
-  const text = missing.length ? `${missing.join(' and ')} not found (needed to build from source)` : `${t.cmake}; ${t.gxx}`;
+  const missing = [t.cmake ? '' : 'cmake', t.gxx ? '' : 'g++', t.hwy ? '' : 'libhwy-dev'].filter(Boolean);
+  const text = missing.length ? `${missing.join(', ')} not found (needed to build from source)` : `${t.cmake}; ${t.gxx}`;
   return { name: 'build tools', state: missing.length ? 'note' : 'ok', text, ...(missing.length ? { cure: APT } : {}), data: t };
 }
 
