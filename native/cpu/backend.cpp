@@ -39,10 +39,11 @@ void Scratch::drop() {
   }
 }
 
+// Hidden, so that an op without a kernel is an error of the linker and not of the first call.
 namespace kernels {
-#define NS_WEAK(name) __attribute__((weak)) Status name(Context& ctx, const NsCall& call, const op::name::Params& p);
-NS_FOR_EACH_OP(NS_WEAK)
-#undef NS_WEAK
+#define NS_STRONG(name) __attribute__((visibility("hidden"))) Status name(Context& ctx, const NsCall& call, const op::name::Params& p);
+NS_FOR_EACH_OP(NS_STRONG)
+#undef NS_STRONG
 }  // namespace kernels
 
 namespace {
@@ -101,7 +102,6 @@ using Kernel = Status (*)(Context&, const NsCall&, const Params&);
 
 template <class Params>
 Status invoke(Kernel<Params> kernel, Context& ctx, const NsCall& call) {
-  if (!kernel) return failure(NS_UNSUPPORTED, "the CPU backend does not do this op");
   Params p{};
   if constexpr (!std::is_empty_v<Params>) std::memcpy(static_cast<void*>(&p), call.params, sizeof(p));
   return kernel(ctx, call, p);

@@ -107,11 +107,12 @@ void testRandomWords() {
   std::mt19937 random(11);
   int taken = 0;
   for (int i = 0; i < 20000; i++) {
-    Words w = i % 2 ? affine({random() % 20, 1}, {random() % 20, 1}, 4) : Words(1 + random() % 40);
+    const auto any = [&](uint32_t n) { return static_cast<uint32_t>(random() % n); };
+    Words w = i % 2 ? affine({any(20), 1}, {any(20), 1}, 4) : Words(1 + random() % 40);
     if (i % 2) {
-      w[random() % w.size()] = random() % 3 ? random() % 300 : static_cast<uint32_t>(random());
+      w[random() % w.size()] = random() % 3 ? any(300) : static_cast<uint32_t>(random());
     } else {
-      for (auto& x : w) x = random() % 3 ? random() % 80 : static_cast<uint32_t>(random());
+      for (auto& x : w) x = random() % 3 ? any(80) : static_cast<uint32_t>(random());
       w[0] = static_cast<uint32_t>(w.size());
     }
     std::string why;

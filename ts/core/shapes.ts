@@ -37,6 +37,9 @@ export function shapeFailure(c: Pick<RuleContext, 'op' | 'in'>, why: string, onl
 }
 
 function checkAttr(op: string, decl: AttrDecl, value: unknown): AttrValue {
+  // The two commonest kinds without building the name that only a message needs.
+  if (decl.type === 'f32' && typeof value === 'number' && !Number.isNaN(value)) return value;
+  if (decl.type === 'enum' && decl.values.includes(value as string)) return value as string;
   const name = `[${op}] ${decl.name}`;
   switch (decl.type) {
     case 'f32':

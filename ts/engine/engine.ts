@@ -181,10 +181,11 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
   }
 
   #checkInput(op: OpDecl, i: number, t: unknown): void {
+    if (t instanceof Tensor && t.engine === this && !t.disposed) return;
     const name = `[${op.name}] ${op.inputs[i]?.name}`;
     if (!(t instanceof Tensor)) refuse(name, t, 'a Tensor');
     if (t.engine !== this) throw new ArgumentError(`${name} belongs to another engine`);
-    if (t.disposed) throw new DisposedError(`${name} ${t.dtype}${showShape(t.shape)} is disposed`);
+    throw new DisposedError(`${name} ${t.dtype}${showShape(t.shape)} is disposed`);
   }
 
   // A tensor that the addon is asked for at once; a refused call leaves no trace.
