@@ -1,7 +1,16 @@
 // Files of torch.save: structure, and every tensor byte for byte, read as data and through Checkpoint.load.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Checkpoint, FileTensor, OrderedDict, openCheckpoint, PyFloat, PyTuple, type PyValue } from '../../../ts/checkpoint/index.js';
+import {
+  type Checkpoint,
+  FileTensor,
+  fileDType,
+  OrderedDict,
+  openCheckpoint,
+  PyFloat,
+  PyTuple,
+  type PyValue,
+} from '../../../ts/checkpoint/index.js';
 import { CheckpointError } from '../../../ts/core/errors.js';
 import type { Engine } from '../../../ts/engine/index.js';
 import { numbersOf } from '../../unit/checkpoint/numbers.js';
@@ -30,19 +39,6 @@ interface CheckpointsCase {
   files: { file: string; container: 'zip' | 'legacy'; tensors: string; structure: string }[];
 }
 
-const TORCH_NAMES: Readonly<Record<string, string>> = {
-  f32: 'float32',
-  f64: 'float64',
-  f16: 'float16',
-  bf16: 'bfloat16',
-  i64: 'int64',
-  i32: 'int32',
-  i16: 'int16',
-  i8: 'int8',
-  u8: 'uint8',
-  bool: 'bool',
-};
-
 /** Walks the structure beside the expected one; collects differences, and the keys of tensors by their expected names. */
 class Comparison {
   readonly wrong: string[] = [];
@@ -68,7 +64,7 @@ class Comparison {
   }
 
   private tensor(got: PyValue | undefined, want: ExpectedTensor, path: string): void {
-    const ok = got instanceof FileTensor && TORCH_NAMES[got.dtype] === want.dtype && String(got.shape) === String(want.shape);
+    const ok = got instanceof FileTensor && fileDType(got.dtype).torch === want.dtype && String(got.shape) === String(want.shape);
     this.expect(ok && got.parameter === (want.parameter ?? false), path);
     if (ok) this.keys.set(want.$tensor, path);
   }
@@ -98,10 +94,10 @@ function differingBytes(got: Uint8Array, want: Uint8Array): number {
   return n;
 }
 
-/** True where the engine has no place for a tensor: no elements, or 64-bit integers beyond i32. Loading it must be refused. */
+/** True where the engine has no place for a tensor: no elements, no such dtype, or 64-bit integers beyond i32. Loading it must be refused. */
 async function unloadable(checkpoint: Checkpoint, key: string): Promise<boolean> {
   const { dtype, shape } = checkpoint.info(key);
-  if (shape.includes(0)) return true;
+  if (shape.includes(0) || fileDType(dtype).engine === undefined) return true;
   return dtype === 'i64' && numbersOf(await checkpoint.bytes(key), dtype).some((value) => BigInt.asIntN(32, BigInt(value)) !== value);
 }
 
