@@ -197,9 +197,9 @@ HWY_INLINE float AttSoftmaxRow(float* HWY_RESTRICT s, int64_t keys, int64_t limi
   int64_t j = 0;
   for (; j + N <= limit; j += N) m = hn::Max(m, hn::LoadU(d, s + j));
   if (j < keys) {
-    const AttV lim = hn::Set(d, static_cast<float>(limit));
+    const AttV lane = hn::Iota(d, 0);
     for (; j < keys; j += N) {
-      const AttV v = hn::IfThenElse(hn::Lt(hn::Iota(d, static_cast<float>(j)), lim), hn::LoadU(d, s + j), least);
+      const AttV v = hn::IfThenElse(hn::Lt(lane, hn::Set(d, static_cast<float>(limit - j))), hn::LoadU(d, s + j), least);
       hn::StoreU(v, d, s + j);
       m = hn::Max(m, v);
     }

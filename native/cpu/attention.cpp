@@ -48,23 +48,30 @@ AttParts AttCarve(float* base, int64_t rows, int64_t c) {
 
 size_t AttScratch(int64_t rows, int64_t c) { return AttCarve(nullptr, AttRoundUp(rows, kAttRows), c).floats; }
 
+// Query rows, normalised and scaled, as [tile][c][6]; rows behind the last are zero.
 void AttPackQuery(const AttHead& h, int64_t r0, int64_t rows, float* tmp, float* q) {
   const AttF d;
-  const int64_t c = h.width, padded = AttRoundUp(rows, kAttRows);
+  const int64_t c = h.width, cp = AttRoundUp(c, 16);
   const AttV factor = hn::Set(d, h.factor);
-  for (int64_t r = 0; r < padded; r++) {
-    float* to = q + r / kAttRows * kAttRows * c + r % kAttRows;
-    if (r >= rows) {
-      for (int64_t i = 0; i < c; i++) to[i * kAttRows] = 0.0f;
-      continue;
+  const float* six[kAttRows];
+  for (int64_t r = 0; r < kAttRows; r++) six[r] = tmp + r * cp;
+  for (int64_t t = 0; t < rows; t += kAttRows, q += kAttRows * c) {
+    for (int64_t r = 0; r < kAttRows; r++) {
+      float* to = tmp + r * cp;
+      if (t + r >= rows) {
+        std::fill(to, to + c, 0.0f);
+        continue;
+      }
+      const float* from = h.qkv + (r0 + t + r) * h.stride;
+      if (h.normalize) {
+        AttNormalize(from, to, c);
+        from = to;
+      }
+      Map(d, from, to, c, [&](AttV v) { return hn::Mul(v, factor); });
     }
-    const float* from = h.qkv + (r0 + r) * h.stride;
-    if (h.normalize) {
-      AttNormalize(from, tmp, c);
-      from = tmp;
-    }
-    Map(d, from, tmp, c, [&](AttV v) { return hn::Mul(v, factor); });
-    for (int64_t i = 0; i < c; i++) to[i * kAttRows] = tmp[i];
+    // Rows 2 and 3 are written twice, with the same values.
+    AttTranspose4(six, c, q, kAttRows);
+    AttTranspose4(six + 2, c, q + 2, kAttRows);
   }
 }
 

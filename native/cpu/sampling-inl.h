@@ -67,9 +67,9 @@ void SampleCut(float* x, int64_t n, float cut, int64_t at) {
   const hn::RebindToSigned<SoftD> di;
   const int64_t N = static_cast<int64_t>(hn::Lanes(d));
   const SoftV least = hn::Set(d, -std::numeric_limits<float>::infinity()), limit = hn::Set(d, cut);
-  const auto first = hn::Set(di, static_cast<int32_t>(at));
+  const auto lane = hn::Iota(di, 0);
   SoftmaxWalk(x, n, 1.0f, [&](SoftV v, int64_t i) {
-    const auto before = hn::RebindMask(d, hn::Lt(hn::Iota(di, static_cast<int32_t>(i)), first));
+    const auto before = hn::RebindMask(d, hn::Lt(lane, hn::Set(di, static_cast<int32_t>(at - i))));
     const auto gone = hn::Or(hn::Lt(v, limit), hn::And(hn::Eq(v, limit), before));
     const SoftV kept = hn::IfThenElse(gone, least, v);
     i + N <= n ? hn::StoreU(kept, d, x + i) : StorePart(d, kept, x + i, static_cast<size_t>(n - i));
