@@ -1,4 +1,6 @@
+import { randomInt } from 'node:crypto';
 import { checkArray, checkBoolean, checkInt, checkNumber, checkOptions, refuse } from '../core/check.js';
+import { Philox } from '../core/philox.js';
 import type { VarConfig } from '../models/var/index.js';
 import { seedWords } from '../nn/index.js';
 
@@ -73,10 +75,10 @@ export function checkRequest(options: GenerateOptions, config: VarConfig): Check
       return many ? check(`${name}[${i}]`, many[i]) : check(name, list ?? fallback);
     });
   };
-  const { seed, seeds } = seedsOf(options, count, perImage);
+  const { seed, keys } = keysOf(options, count, perImage);
   return {
-    labels: labelsOf(given, count, config.numClasses, seeds),
-    seeds,
+    labels: labelsOf(given, config.numClasses, keys),
+    seeds: Int32Array.from(keys.flatMap(({ seed, index }) => [...seedWords(seed), index])),
     seed,
     cfg: Float32Array.from(values('cfg', 4, (name, v) => checkNumber(name, v, 0, 100))),
     topK: Int32Array.from(values('topK', Math.min(900, config.vocabSize), (name, v) => checkInt(name, v, 0, config.vocabSize))),
@@ -85,38 +87,33 @@ export function checkRequest(options: GenerateOptions, config: VarConfig): Check
   };
 }
 
-const randomSeed = () => Math.floor(Math.random() * 0x100000000);
+interface ImageKey {
+  readonly seed: number;
+  readonly index: number;
+}
 
-function seedsOf(options: GenerateOptions, count: number, perImage: readonly ImageOptions[]) {
-  const given = options.seed ?? randomSeed();
+/** The seed to be reported, and the key of every image. */
+function keysOf(
+  options: GenerateOptions,
+  count: number,
+  perImage: readonly ImageOptions[],
+): { seed: number | readonly number[]; keys: ImageKey[] } {
+  const given = options.seed ?? randomInt(2 ** 32);
   const list = Array.isArray(given) ? checkArray<number>('seed', given, count, count) : null;
-  const seeds = new Int32Array(3 * count);
-  for (let i = 0; i < count; i++) {
+  const keys = Array.from({ length: count }, (_, i) => {
     const own = perImage[i]?.seed;
-    const named = own !== undefined ? `perImage[${i}].seed` : list ? `seed[${i}]` : 'seed';
-    const seed = checkInt(named, own ?? (list ? list[i] : given), 0, MAX_SEED);
-    seeds.set([...seedWords(seed), own === undefined && !list ? i : 0], 3 * i);
-  }
-  return { seed: given, seeds };
+    const name = own !== undefined ? `perImage[${i}].seed` : list ? `seed[${i}]` : 'seed';
+    const seed = checkInt(name, own ?? (list ? list[i] : given), 0, MAX_SEED);
+    return { seed, index: own === undefined && !list ? i : 0 };
+  });
+  return { seed: given, keys };
 }
 
-/** A 32-bit mixer: random labels depend on the image's seed and index only. */
-function hash32(x: number): number {
-  let h = (x + 0x9e3779b9) | 0;
-  h = Math.imul(h ^ (h >>> 16), 0x21f0aaad);
-  h = Math.imul(h ^ (h >>> 15), 0x735a2d97);
-  return (h ^ (h >>> 15)) >>> 0;
-}
-
-function labelsOf(given: GenerateOptions['labels'], count: number, numClasses: number, seeds: Int32Array): Int32Array {
-  if (given === undefined)
-    return Int32Array.from({ length: count }, (_, i) => {
-      const word = (at: number) => seeds[3 * i + at]!;
-      return Math.floor((hash32(hash32(hash32(word(0)) ^ word(1)) ^ word(2)) / 0x100000000) * numClasses);
-    });
-  const list = Array.isArray(given) ? given : new Array<number>(count).fill(given as number);
-  return Int32Array.from(list, (label, i) => {
-    const checked = checkInt(Array.isArray(given) ? `labels[${i}]` : 'labels', label, -1, numClasses - 1);
-    return checked < 0 ? numClasses : checked;
+function labelsOf(given: GenerateOptions['labels'], numClasses: number, keys: readonly ImageKey[]): Int32Array {
+  if (given === undefined) return Int32Array.from(keys, ({ seed, index }) => new Philox(seed, index).below(numClasses));
+  return Int32Array.from(keys, (_, i) => {
+    const many = Array.isArray(given);
+    const label = checkInt(many ? `labels[${i}]` : 'labels', many ? given[i] : given, -1, numClasses - 1);
+    return label < 0 ? numClasses : label;
   });
 }

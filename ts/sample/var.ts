@@ -1,5 +1,6 @@
-import { checkOptions, checkSignal, refuse } from '../core/check.js';
+import { checkInt, checkNumber, checkOptions, checkSignal, refuse } from '../core/check.js';
 import { ArgumentError, DisposedError } from '../core/errors.js';
+import { Philox } from '../core/philox.js';
 import type { Engine, Tensor } from '../engine/index.js';
 import type { Tap } from '../models/tap.js';
 import {
@@ -76,6 +77,9 @@ const GENERATE_OPTIONS: readonly (keyof GenerateCall)[] = [
   'noise',
   'tap',
 ];
+
+/** Random stream of the label drop. */
+const LABEL_DROP = 0x64726f70;
 
 /** A VAR transformer on an engine, with the VQVAE that gives its tokens meaning. */
 export class VAR {
@@ -157,7 +161,11 @@ export class VAR {
   forward(labels: readonly number[] | Int32Array, x: Tensor | null, options: ForwardCall = {}): Tensor {
     if (this.disposed) throw new DisposedError('VAR: used after dispose()');
     if (labels.length === 0) throw new ArgumentError('labels: an empty list was given, at least one label is expected');
-    return this.model.forward(this.engine, Int32Array.from(labels), x, options);
+    const { condDropRate = 0, seed = 0, ...rest } = options;
+    checkNumber('condDropRate', condDropRate, 0, 1);
+    const random = new Philox(checkInt('seed', seed, 0, Number.MAX_SAFE_INTEGER), LABEL_DROP);
+    const kept = Int32Array.from(labels, (label) => (random.uniform() < condDropRate ? this.config.numClasses : label));
+    return this.model.forward(this.engine, kept, x, rest);
   }
 
   dispose(): void {

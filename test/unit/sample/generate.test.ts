@@ -153,6 +153,24 @@ test('two generations at once give what they give one after the other', async ()
     assert.equal(tokensOf(together[i]!.tokens), tokensOf((await models.model.generate(call)).tokens));
 });
 
+test('teacher forcing drops labels at the given rate, by the seed', async () => {
+  const n = 400;
+  const labels = new Array<number>(n).fill(2);
+  const first = async (given: readonly number[], options: object) => {
+    using logits = models.model.forward(given, null, { progSi: 0, ...options });
+    const data = (await logits.read()) as Float32Array;
+    return Array.from({ length: given.length }, (_, i) => data[i * 32]!);
+  };
+  const [kept, dropped] = await first([2, 5], {});
+  const drawn = await first(labels, { condDropRate: 0.3, seed: 8 });
+  const count = drawn.filter((v) => v === dropped).length;
+  assert.is(drawn.filter((v) => v === kept).length, n - count);
+  assert.ok(Math.abs(count / n - 0.3) < 0.1, `${count} of ${n}`);
+  assert.equal(await first(labels, { condDropRate: 0.3, seed: 8 }), drawn);
+  assert.not.equal(await first(labels, { condDropRate: 0.3, seed: 9 }), drawn);
+  assert.ok((await first(labels, { condDropRate: 1 })).every((v) => v === dropped));
+});
+
 test('an image becomes a PNG file', async () => {
   const { images } = await models.model.generate({ labels: 1, seed: 1 });
   const png = await images[0]!.toPng();
