@@ -14,6 +14,7 @@ export {
 } from './checkpoint/index.js';
 export type { DType } from './core/dtype.js';
 export * from './core/errors.js';
+export { decodeImage, encodePng, loadImages, makeGrid } from './data/index.js';
 export {
   createEngine,
   type DeviceInfo,
