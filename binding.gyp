@@ -7,8 +7,8 @@
         {
           "action_name": "cmake",
           "message": "Building with CMake",
-          "inputs": ["<(module_root_dir)/CMakeLists.txt"],
-          "outputs": ["<(module_root_dir)/build/always"],
+          "inputs": [],
+          "outputs": ["<(PRODUCT_DIR)/nextscale.always"],
           "action": [
             "cmake",
             "-DSOURCE=<(module_root_dir)",

@@ -24,7 +24,7 @@ struct EngineConfig {
   std::string options;               // JSON for the backend
   uint64_t maxCommands = 16384;      // in flight; throttle() waits until half of it
   uint64_t maxBytes = 256ull << 20;  // of uploads and commands in flight
-  size_t cacheBytes = 512ull << 20;  // memory the pool keeps for later
+  size_t cacheBytes = 256ull << 20;  // memory the pool keeps for later
 };
 
 struct Counters {

@@ -15,25 +15,61 @@
 
 namespace ns::cpu {
 
+namespace {
+
+constexpr size_t kPage = size_t{64} << 10;  // of any system this runs on, or a multiple
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kMapped = size_t{1} << 20;
+
+size_t wholePages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+// Large blocks come from mmap, so that releasing them returns the memory to the system whatever the heap looks like.
+void* mapPages(size_t bytes) {
+  const size_t align = bytes >= 2 * kHugePage ? kHugePage : kPage;
+  const size_t size = wholePages(bytes), whole = size + align;
+  void* base = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) return nullptr;
+  const uintptr_t from = reinterpret_cast<uintptr_t>(base);
+  const uintptr_t at = (from + align - 1) / align * align;
+  if (at > from) munmap(base, at - from);
+  if (at + size < from + whole) munmap(reinterpret_cast<void*>(at + size), from + whole - at - size);
+  void* data = reinterpret_cast<void*>(at);
+  if (align == kHugePage) madvise(data, size, MADV_HUGEPAGE);
+  return data;
+}
+
+void* takeBlock(size_t bytes) {
+  if (bytes >= kMapped) return mapPages(bytes);
+  void* data = nullptr;
+  return posix_memalign(&data, 64, bytes) == 0 ? data : nullptr;
+}
+
+void giveBlock(void* data, size_t bytes) {
+  if (bytes >= kMapped) {
+    munmap(data, wholePages(bytes));
+  } else {
+    std::free(data);
+  }
+}
+
+}  // namespace
+
 Scratch::~Scratch() { drop(); }
 
 void* Scratch::bytes(int slot, size_t n) {
   if (n <= size_[slot]) return data_[slot];
-  std::free(data_[slot]);
-  data_[slot] = nullptr;
+  if (data_[slot]) giveBlock(data_[slot], size_[slot]);
   size_[slot] = 0;
   const size_t size = (n + 4095) / 4096 * 4096;
-  if (size < n || posix_memalign(&data_[slot], 64, size) != 0) {
-    data_[slot] = nullptr;
-    throw std::bad_alloc();
-  }
+  data_[slot] = size < n ? nullptr : takeBlock(size);
+  if (!data_[slot]) throw std::bad_alloc();
   size_[slot] = size;
   return data_[slot];
 }
 
 void Scratch::drop() {
   for (int i = 0; i < 4; i++) {
-    std::free(data_[i]);
+    if (data_[i]) giveBlock(data_[i], size_[i]);
     data_[i] = nullptr;
     size_[i] = 0;
   }
@@ -47,8 +83,6 @@ NS_FOR_EACH_OP(NS_STRONG)
 }  // namespace kernels
 
 namespace {
-
-constexpr size_t kHugePage = size_t{2} << 20;
 
 struct Device {
   explicit Device(int threads) : pool(threads), perThread(new Scratch[static_cast<size_t>(pool.threads())]) {}
@@ -84,17 +118,12 @@ void* create(const NsConfig* config, NsStatus* status) {
 void destroy(void* self) { delete static_cast<Device*>(self); }
 
 void* alloc(void*, size_t bytes, NsStatus* status) {
-  void* data = nullptr;
-  const bool large = bytes >= 2 * kHugePage;
-  if (posix_memalign(&data, large ? kHugePage : 64, bytes) != 0) {
-    *status = failure(NS_OUT_OF_MEMORY, "no memory for %zu bytes", bytes);
-    return nullptr;
-  }
-  if (large) madvise(data, bytes, MADV_HUGEPAGE);
+  void* data = takeBlock(bytes);
+  if (!data) *status = failure(NS_OUT_OF_MEMORY, "no memory for %zu bytes", bytes);
   return data;
 }
 
-void release(void*, void* data, size_t) { std::free(data); }
+void release(void*, void* data, size_t bytes) { giveBlock(data, bytes); }
 void copy(void*, void* dst, const void* src, size_t bytes, NsStatus*) { std::memcpy(dst, src, bytes); }
 
 template <class Params>
