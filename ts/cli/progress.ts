@@ -6,7 +6,7 @@ const LINE_EVERY_MS = 2000;
 export class Progress {
   #bar: SingleBar | undefined;
   #at = 0;
-  #printed = 0;
+  #printed = Number.NEGATIVE_INFINITY;
 
   constructor(
     readonly label: string,
