@@ -164,7 +164,11 @@ export class VAR {
     const { condDropRate = 0, seed = 0, ...rest } = options;
     checkNumber('condDropRate', condDropRate, 0, 1);
     const random = new Philox(checkInt('seed', seed, 0, Number.MAX_SAFE_INTEGER), LABEL_DROP);
-    const kept = Int32Array.from(labels, (label) => (random.uniform() < condDropRate ? this.config.numClasses : label));
+    const { numClasses } = this.config;
+    const kept = Int32Array.from(labels, (label, i) => {
+      checkInt(`labels[${i}]`, label, 0, numClasses);
+      return random.uniform() < condDropRate ? numClasses : label;
+    });
     return this.model.forward(this.engine, kept, x, rest);
   }
 

@@ -54,7 +54,9 @@ for (const [name, options, parts] of cases)
 
 test('teacher forcing: labels, progSi and shapes', () => {
   using x = engine.ops.fill({ shape: [1, 13, 8] });
-  assert.throws(() => models.model.forward([6], x), /labels\[0\].*6.*0 to 5/);
+  assert.throws(() => models.model.forward([6], x), /labels\[0\] is 6.*\[0, 5\]/);
+  assert.throws(() => models.model.forward([1.5], x), /labels\[0\] is 1.5/);
+  assert.throws(() => models.model.forward([1], x, { condDropRate: 2 }), /condDropRate is 2/);
   assert.throws(() => models.model.forward([1], x, { progSi: 3 }), /progSi.*3.*-1.*to 2/);
   assert.throws(() => models.model.forward([1, 2], x), /\[1,13,8\].*\[2, 13 or more, 8\]/);
   assert.throws(() => models.model.forward([], x), /empty/);
