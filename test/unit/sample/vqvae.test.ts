@@ -88,6 +88,22 @@ test('the larger Winograd transform stays close to direct sums', async () => {
   assert.ok(error(2) > 0 && error(2) < 1e-3, `4: ${error(2)}`);
 });
 
+test('encoding and decoding hold a few maps of the full size at once, not one per layer', async () => {
+  await using own = await createEngine();
+  const model = await VQVAE.init(own, { ...SMALL_VQVAE, patchNums: [2, 40] });
+  await model.loadEncoder();
+  await own.flush();
+  const { liveBytes } = own.memory();
+  const map = 160 * 160 * 32 * 4;
+  using fHat = own.ops.fill({ shape: [1, 40, 40, 8] });
+  using image = model.fHatToImg(fHat);
+  (await model.encode(image)).dispose();
+  await own.flush();
+  const maps = (own.memory().peakBytes - liveBytes) / map;
+  assert.ok(maps > 3 && maps < 9, `${maps} maps`);
+  model.dispose();
+});
+
 test('the encoder is packed on first use, once', async () => {
   const fresh = await VQVAE.init(engine, SMALL_VQVAE);
   const before = engine.memory().tensors;
