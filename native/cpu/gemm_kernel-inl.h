@@ -17,6 +17,16 @@
 #include "native/cpu/gemm.h"
 #include "native/cpu/simd_math-inl.h"
 
+// Instrumented by a sanitizer, unrolled kernels take minutes and gigabytes to compile.
+#ifndef NS_UNROLL
+#if defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__)
+#define NS_PRAGMA(x) _Pragma(#x)
+#define NS_UNROLL(n) NS_PRAGMA(GCC unroll n)
+#else
+#define NS_UNROLL(n)
+#endif
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace ns::cpu {
 namespace HWY_NAMESPACE {
@@ -67,12 +77,12 @@ HWY_INLINE void Step(const float* HWY_RESTRICT a, const typename W::T* HWY_RESTR
   constexpr int kCols = Panels * kVectors;
   const DF d;
   VF b[kCols];
-#pragma GCC unroll 64
+  NS_UNROLL(64)
   for (int v = 0; v < kCols; v++) b[v] = W::Load(d, w + (v / kVectors) * stride + (v % kVectors) * kLanes);
-#pragma GCC unroll 16
+  NS_UNROLL(16)
   for (int r = 0; r < Rows; r++) {
     const VF x = hn::Set(d, a[r]);
-#pragma GCC unroll 64
+    NS_UNROLL(64)
     for (int v = 0; v < kCols; v++) sum[r][v] = hn::MulAdd(x, b[v], sum[r][v]);
   }
 }
@@ -87,35 +97,33 @@ void MicroKernel(const float* HWY_RESTRICT a, const void* weights, int64_t strid
   const DF d;
   const T* HWY_RESTRICT w = static_cast<const T*>(weights);
   VF sum[Rows][kCols];
-#pragma GCC unroll 16
+  NS_UNROLL(16)
   for (int r = 0; r < Rows; r++) {
-#pragma GCC unroll 64
+    NS_UNROLL(64)
     for (int v = 0; v < kCols; v++) sum[r][v] = hn::Zero(d);
   }
   int64_t i = 0;
   for (; i + 4 <= kn; i += 4) {
-#pragma GCC unroll 4
+    NS_UNROLL(4)
     for (int p = 0; p < Panels; p++) {
-#pragma GCC unroll 4
+      NS_UNROLL(4)
       for (int line = 0; line < static_cast<int>(sizeof(T)); line++) {
         __builtin_prefetch(reinterpret_cast<const char*>(w + p * stride) + kPrefetchBytes + line * 64);
       }
     }
-    Step<W, Panels, Rows>(a + 0 * Rows, w + 0 * 16, stride, sum);
-    Step<W, Panels, Rows>(a + 1 * Rows, w + 1 * 16, stride, sum);
-    Step<W, Panels, Rows>(a + 2 * Rows, w + 2 * 16, stride, sum);
-    Step<W, Panels, Rows>(a + 3 * Rows, w + 3 * 16, stride, sum);
+    NS_UNROLL(4)
+    for (int u = 0; u < 4; u++) Step<W, Panels, Rows>(a + u * Rows, w + u * 16, stride, sum);
     a += 4 * Rows;
     w += 4 * 16;
   }
   for (; i < kn; i++) {
-    Step<W, Panels, Rows>(a + 0 * Rows, w + 0 * 16, stride, sum);
+    Step<W, Panels, Rows>(a, w, stride, sum);
     a += Rows;
     w += 16;
   }
-#pragma GCC unroll 16
+  NS_UNROLL(16)
   for (int r = 0; r < Rows; r++) {
-#pragma GCC unroll 64
+    NS_UNROLL(64)
     for (int v = 0; v < kCols; v++) hn::Store(sum[r][v], d, tile + r * Panels * 16 + v * kLanes);
   }
 }
