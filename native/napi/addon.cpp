@@ -119,7 +119,7 @@ Napi::Value read(const Info& info) {
   Napi::TypedArray destination = array(info, 3);
   core::Engine& engine = host.open(info.Env());
   uint64_t token = 0;
-  Napi::Promise promise = host.promise(token, destination);
+  Napi::Value promise = host.promise(token, destination);
   if (!engine.read(ref, bytesOf(destination), destination.ByteLength(), token)) {
     host.settle(token, nullptr);
     refuse(info.Env(), "CLOSED", "closed");
@@ -133,7 +133,7 @@ Napi::Value request(const Info& info, Request function) {
   Host& host = Host::from(info);
   core::Engine& engine = host.open(info.Env());
   uint64_t token = 0;
-  Napi::Promise promise = host.promise(token, info.Env().Null());
+  Napi::Value promise = host.promise(token, info.Env().Null());
   if (!(engine.*function)(token)) {
     host.settle(token, nullptr);
     refuse(info.Env(), "CLOSED", "closed");

@@ -7,17 +7,32 @@ namespace {
 using Handle = std::shared_ptr<Host>;
 const napi_type_tag kTag = {0x6e65787473636131ull, 0x656e67696e653031ull};
 
-}  // namespace
+napi_value undefined(napi_env env) {
+  napi_value v = nullptr;
+  napi_get_undefined(env, &v);
+  return v;
+}
 
-Napi::Object toObject(Napi::Env env, const core::LateError& e) {
-  Napi::Object o = Napi::Object::New(env);
-  o.Set("code", e.code);
-  o.Set("op", e.op);
-  o.Set("shapes", e.shapes);
-  o.Set("command", static_cast<double>(e.command));
-  o.Set("message", e.message);
+napi_value toObject(napi_env env, const core::LateError& e) {
+  napi_value o = nullptr;
+  if (napi_create_object(env, &o) != napi_ok) return undefined(env);
+  const auto text = [&](const char* name, const std::string& s) {
+    napi_value v = nullptr;
+    if (napi_create_string_utf8(env, s.c_str(), s.size(), &v) == napi_ok) napi_set_named_property(env, o, name, v);
+  };
+  const auto number = [&](const char* name, double d) {
+    napi_value v = nullptr;
+    if (napi_create_double(env, d, &v) == napi_ok) napi_set_named_property(env, o, name, v);
+  };
+  number("code", e.code);
+  text("op", e.op);
+  text("shapes", e.shapes);
+  number("command", static_cast<double>(e.command));
+  text("message", e.message);
   return o;
 }
+
+}  // namespace
 
 Napi::Value Host::create(Napi::Env env, core::BackendEntry backend, core::EngineConfig config, Napi::Function onLate) {
   Handle host(new Host(env));
@@ -26,18 +41,16 @@ Napi::Value Host::create(Napi::Env env, core::BackendEntry backend, core::Engine
       [](napi_env, void* context, void*) { delete static_cast<Handle*>(context); }, host.get(), callJs, &host->tsfn_);
   if (created != napi_ok) throw Napi::Error::New(env, "cannot create a thread-safe function");
   napi_add_env_cleanup_hook(env, teardown, host.get());
-  host->onLate_ = Napi::Persistent(onLate);
+  napi_create_reference(env, onLate, 1, &host->onLate_);
   Napi::External<Handle> external = Napi::External<Handle>::New(env, new Handle(host), [](Napi::Env, Handle* h) {
     (*h)->shutdown();
+    napi_delete_reference((*h)->env_, (*h)->self_);
     delete h;
   });
   napi_type_tag_object(env, external, &kTag);
-  host->self_ = Napi::ObjectReference();
-  napi_ref reference;
-  napi_create_reference(env, external, 0, &reference);
-  host->self_ = Napi::ObjectReference(env, reference);
-  uint64_t token = 0;
-  Napi::Promise promise = host->promise(token, env.Null());
+  napi_create_reference(env, external, 0, &host->self_);
+  uint64_t token = 0;  // 1: the promise of create()
+  Napi::Value promise = host->promise(token, env.Null());
   Host* raw = host.get();
   host->engine_ = std::make_unique<core::Engine>(std::move(backend), std::move(config), [raw](core::Event e) { raw->post(std::move(e)); });
   return promise;
@@ -59,34 +72,45 @@ core::Engine& Host::open(Napi::Env env) {
   return *engine_;
 }
 
-Napi::Promise Host::promise(uint64_t& token, Napi::Value keep) {
+Napi::Value Host::promise(uint64_t& token, Napi::Value keep) {
+  Pending p;
+  napi_value promise = nullptr;
+  if (napi_create_promise(env_, &p.deferred, &promise) != napi_ok) throw Napi::Error::New(env_, "cannot create a promise");
+  if (keep.IsObject()) napi_create_reference(env_, keep, 1, &p.keep);
+  if (pending_.empty()) hold();
   token = nextToken_++;
-  Pending p{Napi::Promise::Deferred::New(env_), {}};
-  if (keep.IsObject()) p.keep = Napi::Persistent(keep.As<Napi::Object>());
-  if (pending_.empty()) {
-    self_.Ref();
-    napi_ref_threadsafe_function(env_, tsfn_);
-  }
-  Napi::Promise promise = p.deferred.Promise();
-  pending_.emplace(token, std::move(p));
-  return promise;
+  pending_.emplace(token, p);
+  return Napi::Value(env_, promise);
 }
 
-void Host::settle(uint64_t token, const core::ErrorPtr& error) {
+// While a promise is pending the engine must not be collected and the event loop must not end.
+void Host::hold() {
+  uint32_t count = 0;
+  napi_reference_ref(env_, self_, &count);
+  napi_ref_threadsafe_function(env_, tsfn_);
+}
+
+void Host::unhold() {
+  uint32_t count = 0;
+  if (tsfn_) napi_unref_threadsafe_function(env_, tsfn_);
+  napi_reference_unref(env_, self_, &count);
+}
+
+void Host::resolve(uint64_t token, napi_value value, const core::ErrorPtr& error) {
   auto found = pending_.find(token);
   if (found == pending_.end()) return;
-  Pending p = std::move(found->second);
+  const Pending p = found->second;
   pending_.erase(found);
   if (error) {
-    p.deferred.Reject(toObject(env_, *error));
+    napi_reject_deferred(env_, p.deferred, toObject(env_, *error));
   } else {
-    p.deferred.Resolve(env_.Undefined());
+    napi_resolve_deferred(env_, p.deferred, value);
   }
-  if (pending_.empty()) {
-    if (tsfn_) napi_unref_threadsafe_function(env_, tsfn_);
-    self_.Unref();
-  }
+  if (p.keep) napi_delete_reference(env_, p.keep);
+  if (pending_.empty()) unhold();
 }
+
+void Host::settle(uint64_t token, const core::ErrorPtr& error) { resolve(token, undefined(env_), error); }
 
 // Worker thread, or JS thread from throttle(). The worker is joined before the function is released.
 void Host::post(core::Event event) {
@@ -97,7 +121,6 @@ void Host::post(core::Event event) {
   napi_call_threadsafe_function(tsfn_, nullptr, napi_tsfn_nonblocking);
 }
 
-// Called by Node, not by node-addon-api: no C++ exception may leave.
 void Host::callJs(napi_env env, napi_value, void* context, void*) {
   if (env) static_cast<Host*>(context)->drain();
 }
@@ -106,7 +129,7 @@ void Host::drain() {
   napi_handle_scope scope = nullptr;
   if (napi_open_handle_scope(env_, &scope) != napi_ok) return;
   Handle alive = shared_from_this();
-  Napi::Error thrown;  // kept until every promise is settled: with an exception pending no call succeeds
+  thrown_ = nullptr;
   for (;;) {
     core::Event event;
     {
@@ -115,28 +138,27 @@ void Host::drain() {
       event = std::move(events_.front());
       events_.pop_front();
     }
-    try {
-      handle(event);
-    } catch (const Napi::Error& e) {
-      // From the listener of late errors; in an environment that is being terminated every call fails, and nobody is left to tell.
-      if (thrown.IsEmpty()) thrown = e;
-    }
+    handle(event);
   }
   account();
-  if (!thrown.IsEmpty()) {
-    napi_value value = thrown.Value();
-    if (value) napi_throw(env_, value);
-  }
+  // Last, for with an exception pending no promise can be settled.
+  if (thrown_) napi_throw(env_, thrown_);
   napi_close_handle_scope(env_, scope);
 }
 
-void Host::handle(core::Event& event) {
+void Host::handle(const core::Event& event) {
+  napi_value handle = nullptr;
   switch (event.kind) {
-    case core::Event::kReady: ready(event.error); break;
-    case core::Event::kSettled: settle(event.token, event.error); break;
-    case core::Event::kLate:
-      if (!onLate_.IsEmpty()) onLate_.Call({toObject(env_, *event.error)});
+    case core::Event::kReady:
+      if (event.error) {
+        shutdown();
+      } else {
+        napi_get_reference_value(env_, self_, &handle);
+      }
+      resolve(1, handle, event.error);
       break;
+    case core::Event::kSettled: settle(event.token, event.error); break;
+    case core::Event::kLate: late(*event.error); break;
     case core::Event::kClosed:
       shutdown();
       settle(event.token, event.error);
@@ -144,22 +166,13 @@ void Host::handle(core::Event& event) {
   }
 }
 
-void Host::ready(const core::ErrorPtr& error) {
-  auto found = pending_.find(1);
-  if (found == pending_.end()) return;
-  if (error) {
-    shutdown();
-  } else {
-    found->second.deferred.Resolve(self_.Value());
-    Pending done = std::move(found->second);
-    pending_.erase(found);
-    if (pending_.empty()) {
-      napi_unref_threadsafe_function(env_, tsfn_);
-      self_.Unref();
-    }
-    return;
-  }
-  settle(1, error);
+void Host::late(const core::LateError& error) {
+  napi_value listener = nullptr, result = nullptr;
+  if (!onLate_ || napi_get_reference_value(env_, onLate_, &listener) != napi_ok || !listener) return;
+  napi_value argument = toObject(env_, error);
+  if (napi_call_function(env_, undefined(env_), listener, 1, &argument, &result) != napi_pending_exception) return;
+  napi_value thrown = nullptr;
+  if (napi_get_and_clear_last_exception(env_, &thrown) == napi_ok && !thrown_) thrown_ = thrown;
 }
 
 void Host::account() {
@@ -178,6 +191,8 @@ void Host::shutdown() {
   if (!tsfn_) return;
   engine_.reset();
   account();
+  napi_delete_reference(env_, onLate_);
+  onLate_ = nullptr;
   napi_remove_env_cleanup_hook(env_, teardown, this);
   napi_release_threadsafe_function(tsfn_, napi_tsfn_release);
   tsfn_ = nullptr;
@@ -189,7 +204,6 @@ void Host::teardown(void* self) {
   Handle alive = host->shared_from_this();
   host->engine_.reset();
   host->pending_.clear();
-  host->onLate_.Reset();
   host->tsfn_ = nullptr;  // released by Node itself
 }
 

@@ -37,7 +37,8 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   if (!found?.available) throw new UnsupportedError(`device ${device} is not available: ${found?.reason ?? 'unknown'}`);
   // The addon holds this callback: through a weak reference, so that an engine nobody closed can be collected.
   let late: WeakRef<Engine> | undefined;
-  const onLate = (e: NativeError): void => late?.deref()?.late(e);
+  // A listener that throws does so in a microtask, where it is an uncaught exception as anywhere else.
+  const onLate = (e: NativeError): void => queueMicrotask(() => late?.deref()?.late(e));
   const backendOptions = options.fault ? JSON.stringify(options.fault) : '';
   const handle = await typed(addon.create(device, threads, index, backendOptions, maxCommands, maxBytes, onLate)).catch((e) => {
     throw toError(e);

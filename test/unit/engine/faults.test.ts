@@ -117,6 +117,26 @@ test('error events carry every late error', async () => {
   await engine.close();
 });
 
+test('an error listener that throws is an uncaught exception and keeps no promise from settling', async () => {
+  const engine = await createEngine({ device: 'null', fault: { failCommand: 1 } });
+  const uncaught: unknown[] = [];
+  const catcher = (e: unknown): void => void uncaught.push(e);
+  process.once('uncaughtException', catcher);
+  engine.on('error', () => {
+    throw new Error('listener');
+  });
+  const reads = [engine.ops.fill({ shape: [1] }), engine.ops.fill({ shape: [1] })].map((t) => outcome(t.read()));
+  const results = await Promise.all([...reads, outcome(engine.flush())]);
+  assert.equal(
+    results.map((r) => (r === 'ok' ? r : r.name)),
+    ['EngineError', 'ok', 'ok'],
+  );
+  await engine.close();
+  await new Promise((r) => setImmediate(r));
+  process.off('uncaughtException', catcher);
+  assert.equal(uncaught.map(String), ['Error: listener']);
+});
+
 test('an input changed in place is poisoned; a command that reads poison does not run', async () => {
   const engine = await createEngine({ device: 'null', fault: { failCommand: 3 } });
   const state = engine.ops.fill({ shape: [4] });

@@ -78,11 +78,11 @@ test('an engine nobody closed is collected, its worker thread ends', async () =>
     await (async () => { const e = await createEngine({ threads: 3 }); e.ops.fill({ shape: [1 << 20] }); await e.flush(); })();
     const during = threads();
     for (let i = 0; i < 100 && threads() > before; i++) { globalThis.gc(); await wait(10); }
-    console.log(during - before, threads() - before);`,
+    console.log(during - before >= 3, threads() <= before);`,
     ['--expose-gc'],
   );
   clean(end);
-  assert.is(end.out, '3 0\n');
+  assert.is(end.out, 'true true\n');
 });
 
 test('the finalizer net releases a forgotten tensor, and warns once in debug mode', async () => {
@@ -137,20 +137,21 @@ test('engines in worker threads, loaded and unloaded many times', async () => {
   }
 });
 
-test('a worker thread that is terminated with work queued', async () => {
-  for (let round = 0; round < 5; round++) {
-    const w = thread(`${raw} const h = await open('{"delayUs":3000}');
-      const fill = [24, 64, 0, (1 << 8) | (9 << 16), 0, 1, 256, 4, 1, 4, 0, 0, 0, 0, 0, 0, 0];
-      fill[0] = fill.length;
+test('worker threads that are terminated with work queued and promises settling', async () => {
+  for (let round = 0; round < 12; round++) {
+    const w = thread(`${raw} const h = await open('{"failCommand":20,"delayUs":${[0, 50, 2000][round % 3]}}');
+      const fill = [17, 64, 0, (1 << 8) | (9 << 16), 0, 1, 256, 4, 1, 4, 0, 0, 0, 0, 0, 0, 0];
       const more = []; for (let i = 1; i < 200; i++) { const f = [...fill]; f[4] = i; more.push(...f); }
       addon.submit(h, Uint32Array.from(more), more.length);
-      addon.flush(h); addon.throttle(h); addon.read(h, 5, 1, new Float32Array(4));
+      for (let i = 1; i < 150; i++) addon.read(h, i, 1, new Float32Array(4)).catch(() => {});
+      addon.flush(h).catch(() => {}); addon.throttle(h); if (${round % 2}) addon.close(h).catch(() => {});
       parentPort.postMessage('queued');`);
     await new Promise((resolve, reject) => {
       w.once('message', resolve);
       w.once('error', reject);
     });
-    assert.is(await w.terminate(), 1);
+    await new Promise((r) => setTimeout(r, round % 4));
+    assert.type(await w.terminate(), 'number');
   }
 });
 
