@@ -1,3 +1,4 @@
+// driver: timeout=600
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -84,6 +85,46 @@ test('what is missing comes with the exact command', () => {
   assert.match(cureFor([highway], 'apt'), 'git clone highway');
 });
 
+/** A machine on which Highway is missing until the package manager has run. */
+function fakeMachine(folder: string, { root: isRoot }: { root: boolean }): Record<string, string> {
+  const bin = join(folder, 'bin');
+  mkdirSync(bin);
+  const script = (name: string, text: string) => writeFileSync(join(bin, name), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+  const installed = join(folder, 'installed');
+  for (const name of ['cmake', 'make', 'ninja']) script(name, 'echo "cmake version 3.25.1"');
+  script('c++', `case "$*" in *hwy*) test -e ${installed} ;; esac`);
+  script('apt-cache', 'echo "  Candidate: 1.0.3"');
+  script('apt-get', `echo "apt-get $*" >> ${join(folder, 'log')}\ncase "$*" in *install*libhwy-dev*) touch ${installed} ;; esac`);
+  script('sudo', 'exit 1');
+  const url = pathToFileURL(join(root, 'scripts/setup/system.mjs')).href;
+  const uid = isRoot ? '' : 'process.getuid = () => 1000;';
+  const text = `${uid} import('${url}').then((m) => m.ensureToolchain()).catch((e) => { console.error(e.message); process.exit(1); });`;
+  writeFileSync(join(folder, 'run.mjs'), text);
+  return { PATH: `${bin}:/usr/bin:/bin`, CXX: '', hwy_DIR: '', CMAKE_PREFIX_PATH: '' };
+}
+
+test('as root the missing package is installed by apt-get, once', async ({ folder }) => {
+  const env = fakeMachine(folder, { root: true });
+  if (process.getuid?.() !== 0) writeFileSync(join(folder, 'bin', 'sudo'), '#!/bin/sh\nshift\nexec "$@"\n');
+  for (let i = 0; i < 2; i++) {
+    const run = await runChild(process.execPath, [join(folder, 'run.mjs')], { env });
+    assert.is(run.code, 0, run.output);
+    if (i === 0) assert.match(run.output, 'nextscale: installing libhwy-dev');
+    else assert.is(run.output, '');
+  }
+  const calls = readFileSync(join(folder, 'log'), 'utf8')
+    .split('\n')
+    .filter((line) => line.includes('install'));
+  assert.equal(calls, ['apt-get install -y --no-install-recommends libhwy-dev']);
+});
+
+test('without the right to install the exact command is printed', async ({ folder }) => {
+  const run = await runChild(process.execPath, [join(folder, 'run.mjs')], { env: fakeMachine(folder, { root: false }) });
+  assert.is(run.code, 1);
+  assert.match(run.output, 'missing: Google Highway');
+  assert.match(run.output, 'sudo apt-get install -y --no-install-recommends libhwy-dev');
+});
+
 test('an unknown job is an error that names the jobs', async () => {
   const run = await runChild(process.execPath, [join(root, 'scripts/run.mjs'), 'dmeo'], { cwd: root });
   assert.is(run.code, 1);
@@ -100,7 +141,9 @@ test('an unknown option of the driver is an error with its usage', async () => {
 test('when everything is in place the set-up says and fetches nothing', async () => {
   // A proxy that does not exist makes every attempt to reach the network fail.
   const env = { npm_config_offline: 'true', HTTPS_PROXY: 'http://127.0.0.1:9', HTTP_PROXY: 'http://127.0.0.1:9' };
-  const run = await runChild(process.execPath, [join(root, 'scripts/run.mjs'), 'build'], { cwd: root, env, timeoutS: 60 });
+  const build = [join(root, 'scripts/run.mjs'), 'build'];
+  await runChild(process.execPath, build, { cwd: root, timeoutS: 500 });
+  const run = await runChild(process.execPath, build, { cwd: root, env, timeoutS: 60 });
   assert.is(run.code, 0, run.output);
   assert.is(run.output, 'nextscale: everything is up to date\n');
 });
