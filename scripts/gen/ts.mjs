@@ -8,7 +8,7 @@ function dimPattern(text) {
   if (text === '...' || text === '*') return quote(text);
   if (isLetter(text)) return `{ letter: ${quote(text)} }`;
   const names = new Set();
-  const code = text.replace(/\b(a\.)?([A-Za-z]\w*)(\()?/g, (all, attr, name, call) => {
+  const code = text.replace(/\b(a\.)?([A-Za-z]\w*)(\()?/g, (_all, attr, name, call) => {
     if (call) return `Math.${name}(`;
     names.add(attr ? 'a' : 'd');
     return attr ? `a.${name}!` : `d.${name}!`;

@@ -116,6 +116,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const handle = this.#open();
     this.#submit();
     await typed(this.#addon.throttle(handle));
+    this.#tellMemory();
   }
 
   /** Resolves when all that is enqueued is done; rejects with the first late error nobody was told. */
@@ -123,6 +124,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const handle = this.#open();
     this.#submit();
     await typed(this.#addon.flush(handle));
+    this.#tellMemory();
   }
 
   memory(): MemoryInfo {
@@ -275,6 +277,10 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
       );
     }
     this.#budget = Math.min(256, HARD * maxCommands - commands - 1);
+  }
+
+  #tellMemory(): void {
+    if (this.#handle && this.listenerCount('memory') > 0) this.emit('memory', this.memory());
   }
 
   #schedule(): void {

@@ -186,6 +186,17 @@ test('two engines do not know each other', async () => {
   await other.close();
 });
 
+test('memory events follow flush and throttle', async () => {
+  const seen: number[] = [];
+  engine.on('memory', (m) => seen.push(m.liveBytes));
+  two();
+  await engine.flush();
+  two();
+  await engine.flush();
+  await engine.throttle();
+  assert.equal(seen, [64, 128, 128]);
+});
+
 test('await using closes', async () => {
   const e = await createEngine({ device: 'null' });
   await e[Symbol.asyncDispose]();
