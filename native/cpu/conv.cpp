@@ -4,11 +4,14 @@
 // size pixels x k is stored. Upsampling is in the address only.
 #include <algorithm>
 
+#include "native/cpu/conv_narrow.h"
 #include "native/cpu/gemm.h"
 #include "native/cpu/winograd.h"
 
 namespace ns::cpu {
 namespace {
+
+constexpr int64_t kNarrowInputs = 16;  // below, vectors along the input channels stay mostly empty
 
 struct Pixels {
   const float* x;
@@ -66,6 +69,11 @@ void direct(Context& ctx, const NsCall& call, const op::conv2d::Params& p, const
   const Pixels pixels{x, zeros, s.h, s.w, s.in, s.outH, s.outW, p.kernel, p.stride, p.padBefore, p.upsample};
   g.rows = pixelRows;
   g.source = &pixels;
+  const int64_t taps = p.kernel * p.kernel;
+  if (g.n <= kNarrowOutputs && taps <= kNarrowTaps && s.in >= kNarrowInputs) {
+    convNarrow(ctx, g, taps, s.in);
+    return;
+  }
   gemm(ctx, g);
 }
 

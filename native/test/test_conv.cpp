@@ -146,6 +146,11 @@ void shapes(Rng& rng) {
   testConv({1, 3, 4, 1030, 5, Algo::winograd2}, rng);  // two K blocks
   testConv({1, 20, 30, 150, 3, Algo::direct}, rng);
   testConv({2, 9, 9, 160, 3, Algo::direct, true, true}, rng);
+  for (int64_t o = 1; o <= 5; o++) {
+    testConv(with({2, 13, 11, 15 + 9 * o, o, Algo::direct, o != 2, o != 3}, [](ConvCase& c) { c.alpha = 0.75f, c.beta = -2; }), rng);
+  }
+  testConv(with({2, 8, 8, 40, 3}, [](ConvCase& c) { c.upsample = 2, c.dtype = DType::f16; }), rng);
+  testConv(with({1, 30, 37, 20, 2}, [](ConvCase& c) { c.stride = 2, c.before = 0; }), rng);
   for (int64_t n : {4, 5, 9, 10}) {
     testConv(with({2, n, n - 1, 12, 18}, [](ConvCase& c) { c.stride = 2, c.before = 0; }), rng);
   }
