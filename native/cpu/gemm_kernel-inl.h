@@ -73,15 +73,15 @@ struct WeightBF16 {
 
 // One k: sum += a value per row times a weight line per panel.
 template <class W, int Panels, int Rows>
-HWY_INLINE void Step(const float* HWY_RESTRICT a, const typename W::T* HWY_RESTRICT w, int64_t stride, VF (&sum)[Rows][Panels * kVectors]) {
+HWY_INLINE void Step(const float* HWY_RESTRICT a, const typename W::T* const (&w)[Panels], int k, VF (&sum)[Rows][Panels * kVectors]) {
   constexpr int kCols = Panels * kVectors;
   const DF d;
   VF b[kCols];
   NS_UNROLL(64)
-  for (int v = 0; v < kCols; v++) b[v] = W::Load(d, w + (v / kVectors) * stride + (v % kVectors) * kLanes);
+  for (int v = 0; v < kCols; v++) b[v] = W::Load(d, w[v / kVectors] + k * 16 + (v % kVectors) * kLanes);
   NS_UNROLL(16)
   for (int r = 0; r < Rows; r++) {
-    const VF x = hn::Set(d, a[r]);
+    const VF x = hn::Set(d, a[k * Rows + r]);
     NS_UNROLL(64)
     for (int v = 0; v < kCols; v++) sum[r][v] = hn::MulAdd(x, b[v], sum[r][v]);
   }
@@ -95,7 +95,9 @@ void MicroKernel(const float* HWY_RESTRICT a, const void* weights, int64_t strid
   using T = typename W::T;
   constexpr int kCols = Panels * kVectors;
   const DF d;
-  const T* HWY_RESTRICT w = static_cast<const T*>(weights);
+  const T* w[Panels];
+  NS_UNROLL(4)
+  for (int p = 0; p < Panels; p++) w[p] = static_cast<const T*>(weights) + p * stride;
   VF sum[Rows][kCols];
   NS_UNROLL(16)
   for (int r = 0; r < Rows; r++) {
@@ -108,18 +110,20 @@ void MicroKernel(const float* HWY_RESTRICT a, const void* weights, int64_t strid
     for (int p = 0; p < Panels; p++) {
       NS_UNROLL(4)
       for (int line = 0; line < static_cast<int>(sizeof(T)); line++) {
-        __builtin_prefetch(reinterpret_cast<const char*>(w + p * stride) + kPrefetchBytes + line * 64);
+        __builtin_prefetch(reinterpret_cast<const char*>(w[p]) + kPrefetchBytes + line * 64);
       }
     }
     NS_UNROLL(4)
-    for (int u = 0; u < 4; u++) Step<W, Panels, Rows>(a + u * Rows, w + u * 16, stride, sum);
+    for (int u = 0; u < 4; u++) Step<W, Panels, Rows>(a, w, u, sum);
     a += 4 * Rows;
-    w += 4 * 16;
+    NS_UNROLL(4)
+    for (int p = 0; p < Panels; p++) w[p] += 4 * 16;
   }
   for (; i < kn; i++) {
-    Step<W, Panels, Rows>(a, w, stride, sum);
+    Step<W, Panels, Rows>(a, w, 0, sum);
     a += Rows;
-    w += 16;
+    NS_UNROLL(4)
+    for (int p = 0; p < Panels; p++) w[p] += 16;
   }
   NS_UNROLL(16)
   for (int r = 0; r < Rows; r++) {
