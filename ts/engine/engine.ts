@@ -204,8 +204,8 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
 
   #make(spec: OutputSpec, made: string, slot: number): Tensor {
     const t = new Tensor(this, this.#host, slot, this.#slots.generation(slot), spec.dtype, Object.freeze(spec.shape));
-    this.#owner?.adopt(t);
-    this.#leaks.watch(t, made);
+    if (this.#owner) this.#owner.adopt(t);
+    else this.#leaks.watch(t, `made by ${made}`);
     return t;
   }
 
@@ -230,6 +230,9 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
         this.#group = outerGroup;
       }
     },
+    released: (t) => this.#leaks.watch(t, 'kept from a scope'),
+    watchScope: (scope, slots) => this.#leaks.watchScope(scope, slots),
+    unwatch: (watched) => this.#leaks.unwatch(watched),
     cancel: (group) => {
       if (!this.#handle) return;
       this.#submit();

@@ -2,15 +2,19 @@ import type { Engine } from './engine.js';
 import type { Tensor } from './tensor.js';
 
 interface Watched {
-  readonly slot: number;
-  readonly generation: number;
-  readonly made: string;
+  /** Slot to generation. */
+  readonly slots: ReadonlyMap<number, number>;
+  readonly what: string;
 }
 
-/** The net under dispose(): a tensor that is collected without it is released, and in debug mode one warning says where it came from. */
+/**
+ * The net under dispose() and Scope.close(): what is collected without them is released, and in debug mode one warning says where it
+ * came from. Tensors of a scope are watched through it, since registering each of them keeps it past V8's young generation.
+ */
 export interface LeakNet {
-  watch(tensor: Tensor, made: string): void;
-  unwatch(tensor: Tensor): void;
+  watch(tensor: Tensor, what: string): void;
+  watchScope(scope: object, slots: ReadonlyMap<number, number>): void;
+  unwatch(watched: object): void;
   close(): void;
 }
 
@@ -21,15 +25,19 @@ export function makeLeakNet(engine: Engine, debug: boolean): LeakNet {
   const registry = new FinalizationRegistry<Watched>((w) => {
     const owner = weak.deref();
     if (closed || !owner) return;
-    owner.releaseSlot(w.slot, w.generation);
-    if (debug && !warned) {
+    for (const [slot, generation] of w.slots) owner.releaseSlot(slot, generation);
+    if (debug && !warned && w.slots.size > 0) {
       warned = true;
-      owner.emit('warning', { message: `a tensor made by ${w.made} was collected without dispose(); the engine has released it` });
+      owner.emit('warning', { message: `${w.what}; the engine has released it` });
     }
   });
   return {
-    watch: (t, made) => registry.register(t, { slot: t.slot, generation: t.generation, made }, t),
-    unwatch: (t) => registry.unregister(t),
+    watch: (t, what) =>
+      registry.register(t, { slots: new Map([[t.slot, t.generation]]), what: `a tensor ${what} was collected without dispose()` }, t),
+    watchScope: (scope, slots) => registry.register(scope, { slots, what: 'a scope was collected without close()' }, scope),
+    unwatch: (watched) => {
+      registry.unregister(watched);
+    },
     close: () => {
       closed = true;
     },

@@ -12,6 +12,10 @@ export interface TensorOwner {
 /** What a scope asks of its engine. */
 export interface ScopeHost {
   enter<R>(owner: TensorOwner, group: number, fn: () => R): R;
+  /** A tensor is on its own from now on. */
+  released(tensor: Tensor): void;
+  watchScope(scope: object, slots: ReadonlyMap<number, number>): void;
+  unwatch(watched: object): void;
   cancel(group: number): void;
   endGroup(group: number): void;
 }
@@ -20,13 +24,18 @@ export interface ScopeHost {
 export class TensorSet implements TensorOwner {
   readonly #tensors = new Set<Tensor>();
 
+  /** `slots` mirrors the set as slot to generation, for whoever outlives it. */
+  constructor(private readonly slots?: Map<number, number>) {}
+
   adopt(tensor: Tensor): void {
     tensor.owner = this;
     this.#tensors.add(tensor);
+    this.slots?.set(tensor.slot, tensor.generation);
   }
 
   forget(tensor: Tensor): void {
     this.#tensors.delete(tensor);
+    this.slots?.delete(tensor.slot);
   }
 
   get size(): number {
@@ -71,7 +80,8 @@ export function runScope<R>(host: ScopeHost, outer: TensorOwner | undefined, gro
       if (!own.has(t)) return;
       own.forget(t);
       t.owner = undefined;
-      outer?.adopt(t);
+      if (outer) outer.adopt(t);
+      else host.released(t);
     });
     return result;
   } finally {
@@ -85,7 +95,7 @@ export function runScope<R>(host: ScopeHost, outer: TensorOwner | undefined, gro
  */
 export class Scope {
   readonly #host: ScopeHost;
-  readonly #tensors = new TensorSet();
+  readonly #tensors: TensorSet;
   readonly #group: number;
   readonly #signal: AbortSignal | undefined;
   readonly #abort = (): void => this.#host.cancel(this.#group);
@@ -96,6 +106,10 @@ export class Scope {
     this.#host = host;
     this.#group = group;
     this.#signal = signal;
+    const slots = new Map<number, number>();
+    this.#tensors = new TensorSet(slots);
+    // The set, not the scope: it lives as long as any of its tensors does.
+    host.watchScope(this.#tensors, slots);
     signal?.addEventListener('abort', this.#abort, { once: true });
   }
 
@@ -120,6 +134,7 @@ export class Scope {
     if (tensor.owner === this.#tensors) {
       this.#tensors.forget(tensor);
       tensor.owner = undefined;
+      this.#host.released(tensor);
     }
     return tensor;
   }
@@ -127,7 +142,8 @@ export class Scope {
   /** Puts a tensor under the scope. */
   adopt<T extends Tensor>(tensor: T): T {
     if (this.#closed) throw new DisposedError('adopt: the scope is closed');
-    tensor.owner?.forget(tensor);
+    if (tensor.owner) tensor.owner.forget(tensor);
+    else this.#host.unwatch(tensor);
     this.#tensors.adopt(tensor);
     return tensor;
   }
@@ -138,6 +154,7 @@ export class Scope {
     this.#closed = true;
     this.#signal?.removeEventListener('abort', this.#abort);
     this.#tensors.disposeAll();
+    this.#host.unwatch(this.#tensors);
     this.#host.endGroup(this.#group);
   }
 

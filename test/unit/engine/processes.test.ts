@@ -104,6 +104,31 @@ test('the finalizer net releases a forgotten tensor, and warns once in debug mod
   assert.is(end.out, 'a tensor made by unary was collected without dispose(); the engine has released it\n6 1 64 false\n');
 });
 
+test('the finalizer net releases what a forgotten scope owns, adopted tensors once', async () => {
+  const end = await child(
+    `const wait = (ms) => new Promise((r) => setTimeout(r, ms));
+    const e = await createEngine({ device: 'null', debug: true });
+    e.on('warning', (w) => console.log(w.message));
+    const kept = e.tensor(new Float32Array(2), [2]);
+    (() => {
+      const scope = e.openScope();
+      scope.run(() => { for (let i = 0; i < 5; i++) e.ops.unary(kept, { fn: 'neg' }); });
+      scope.adopt(e.ops.unary(kept, { fn: 'abs' }));
+    })();
+    await e.flush();
+    const before = e.memory().tensors;
+    for (let i = 0; i < 40 && e.memory().tensors > 1; i++) { globalThis.gc(); await wait(10); }
+    const again = e.ops.unary(kept, { fn: 'neg' });
+    await again.read();
+    await e.flush();
+    console.log(before, e.memory().tensors, e.memory().liveBytes);
+    await e.close();`,
+    ['--expose-gc'],
+  );
+  clean(end);
+  assert.is(end.out, 'a scope was collected without close(); the engine has released it\n7 2 128\n');
+});
+
 function thread(code: string): Worker {
   return new Worker(`(async () => { const { parentPort } = await import('node:worker_threads'); ${code} })()`, {
     eval: true,
