@@ -85,7 +85,8 @@ test('the types are found, from ESM and from CommonJS', async () => {
     lib: ['es2023', 'esnext.disposable'],
     strict: true,
     noEmit: true,
-    types: [],
+    types: ['node'],
+    typeRoots: [join(root, 'node_modules/@types')],
   };
   const text = (check: string) =>
     `import { createEngine, type Engine } from 'nextscale';\nexport const engine: Promise<Engine> = createEngine({ threads: 1 });\n${check}`;
