@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { step } from './exec.mjs';
 import { hashOf, readStamp, writeStamp } from './hash.mjs';
+import { withLock } from './lock.mjs';
 import { binOf, versionOf } from './paths.mjs';
 import { SetupError, say, seconds } from './say.mjs';
 import { ensureToolchain } from './system.mjs';
@@ -57,7 +58,11 @@ export async function ensureNativeTests(root, { variant = 'release' } = {}) {
   return programs;
 }
 
-async function ensureBuilt(root, { folder, sanitize, label, what, isThere, mayInstall }) {
+async function ensureBuilt(root, options) {
+  await withLock(join(root, '.cache', `${options.folder}.lock`), () => buildIfStale(root, options));
+}
+
+async function buildIfStale(root, { folder, sanitize, label, what, isThere, mayInstall }) {
   const stamp = (name) => join(root, folder, `.nextscale-${name}`);
   const hash = hashes(root, { sanitize });
   if (isThere() && readStamp(stamp(what)) === hash[what]) return;
