@@ -56,7 +56,7 @@ constexpr int kRows2 = 3;
 constexpr int kRows4 = 1;
 #endif
 constexpr int kMaxPanels = 4;
-constexpr int64_t kPrefetchBytes = 1024;
+constexpr int64_t kPrefetchBytes = 2048;  // ahead of the panel: covers DRAM latency from 8 rows up
 
 struct WeightF32 {
   using T = float;
