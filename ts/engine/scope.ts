@@ -148,6 +148,11 @@ export class Scope {
     return tensor;
   }
 
+  /** Disposes every tensor of the scope, which stays open: its signal goes on cancelling what is still queued. */
+  clear(): void {
+    this.#tensors.disposeAll();
+  }
+
   /** Disposes every tensor of the scope; a second call does nothing. */
   close(): void {
     if (this.#closed) return;

@@ -35,6 +35,8 @@ export type GenerationWork = (context: {
   previews: boolean;
   signal: AbortSignal;
   emit: (preview: ScalePreview) => void;
+  /** Rejects with this error and cancels what is still under way; the first call counts. */
+  fail: (error: unknown) => void;
 }) => Promise<GenerateResult>;
 
 /**
@@ -49,6 +51,7 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Sc
   private iterated = false;
   private awaited = false;
   private settled = false;
+  private failure: { readonly error: unknown } | null = null;
 
   constructor(work: GenerationWork, scalePreviews: boolean | undefined, given: unknown) {
     // Anything else than a signal is refused by the work itself.
@@ -62,10 +65,16 @@ export class Generation implements PromiseLike<GenerateResult>, AsyncIterable<Sc
       this.done.push(preview);
       this.wake();
     };
+    const fail = (error: unknown) => {
+      if (this.controller.signal.aborted) return;
+      this.failure = { error };
+      this.controller.abort(error);
+    };
     // Begins in a microtask, when it is known whether somebody iterates.
     this.promise = Promise.resolve()
-      .then(() => work({ previews: scalePreviews ?? this.iterated, signal: this.controller.signal, emit }))
+      .then(() => work({ previews: scalePreviews ?? this.iterated, signal: this.controller.signal, emit, fail }))
       .catch((error: unknown) => {
+        if (this.failure) throw this.failure.error;
         throw this.controller.signal.aborted && !(error instanceof AbortError)
           ? new AbortError('the generation was aborted', { cause: error })
           : error;

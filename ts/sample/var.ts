@@ -1,4 +1,4 @@
-import { checkInt, checkNumber, checkOptions, checkSignal, refuse } from '../core/check.js';
+import { checkInt, checkNumber, checkOptions, checkSignal, refuse, throwIfAborted } from '../core/check.js';
 import { ArgumentError, DisposedError } from '../core/errors.js';
 import { Philox } from '../core/philox.js';
 import type { Engine, Tensor } from '../engine/index.js';
@@ -43,8 +43,8 @@ export interface VarCreateOptions extends VarInitOptions {
 
 export interface GenerateCall extends GenerateOptions {
   signal?: AbortSignal;
-  /** Called after every scale. */
-  onScale?: (preview: ScalePreview) => void;
+  /** Called after every scale. What it throws, or the promise it returns rejects with, ends the generation. */
+  onScale?: (preview: ScalePreview) => unknown;
   /** Decode the images of every scale; default: where the generation is iterated over. */
   scalePreviews?: boolean;
   /** Gumbel noise [B * l * V] per scale for moreSmooth, in place of drawn numbers. */
@@ -195,30 +195,28 @@ export class VAR {
     const onScale = (si: number, idx: Tensor, fHat: Tensor) => {
       const tokens = idx.read({ signal }) as Promise<Int32Array>;
       const images = context.previews ? this.preview(fHat, signal) : Promise.resolve([]);
-      const state = Promise.all([tokens, images]).then(([tokens, images]) => {
+      const state = Promise.all([tokens, images]).then(async ([tokens, images]) => {
         const preview = { scale: si, of: patchNums.length, patchNum: patchNums[si]!, tokens, images, ms: performance.now() - started };
         engine.emit('scale', { scale: si, of: preview.of, patchNum: preview.patchNum });
         engine.emit('progress', { what: 'generate', done: si + 1, total: preview.of });
-        options.onScale?.(preview);
+        const told = options.onScale?.(preview);
         context.emit(preview);
+        await told;
         return preview;
       });
-      state.catch(() => {});
+      state.catch(context.fail);
       scales.push(state);
     };
-    const fHat = await generateFhat(
-      engine,
-      this.model,
-      vqvae.model,
-      { ...request, noise: options.noise },
-      { signal, tap: options.tap, onScale },
-    );
+    const scope = engine.openScope({ signal });
     try {
+      const batch = { ...request, noise: options.noise };
+      const fHat = scope.adopt(await generateFhat(engine, this.model, vqvae.model, batch, { scope, signal, tap: options.tap, onScale }));
       if (options.tap) this.tapImage(fHat, options.tap);
       const decoded = vqvae.decodeFhat(fHat, { signal });
       decoded.catch(() => {});
       const previews = await Promise.all(scales);
       const images = await decoded;
+      throwIfAborted(signal);
       const times = previews.map((p) => p.ms);
       return {
         images,
@@ -229,7 +227,7 @@ export class VAR {
         timings: { scales: times.map((ms, i) => ms - (times[i - 1] ?? 0)), decode: performance.now() - started - times.at(-1)! },
       };
     } finally {
-      fHat.dispose();
+      scope.close();
     }
   }
 

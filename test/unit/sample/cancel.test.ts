@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AbortError, createEngine, type Engine } from '../../../ts/index.js';
+import { AbortError, createEngine, type Engine, VAR } from '../../../ts/index.js';
 import { liveBytes, rejection, type Small, small } from './kit.js';
 
 const test = suite('cancelling');
@@ -22,6 +22,10 @@ test.after.each(async () => {
   assert.is(await liveBytes(engine), held, 'nothing is left behind');
   assert.is((await models.model.generate({ labels: [0], seed: 1 })).images.length, 1, 'the engine works on');
 });
+
+/** Deep enough to be far from done when its first scale is. */
+const deep = (depth: number): Promise<VAR> =>
+  VAR.init(engine, { vqvae: models.vqvae, config: { depth, embedDim: 256, numHeads: 4, numClasses: 5 } });
 
 test('an aborted signal is refused before any work', async () => {
   await engine.flush();
@@ -48,6 +52,37 @@ test('aborted after a scale, the generation rejects and frees everything', async
   }
 });
 
+test('an abort, and an error of onScale, stop the work that is queued already', async () => {
+  const depth = 40;
+  using wide = await deep(depth);
+  const executed = () => engine.stats().ops.attention?.count ?? 0;
+  const enough = new RangeError('enough');
+  const ends: readonly [string, (controller: AbortController) => unknown][] = [
+    ['AbortError', (controller) => controller.abort(enough)],
+    [
+      'RangeError',
+      () => {
+        throw enough;
+      },
+    ],
+    ['RangeError', () => Promise.reject(enough)],
+  ];
+  for (const [name, end] of ends) {
+    const before = executed();
+    const controller = new AbortController();
+    const seen: number[] = [];
+    const onScale = ({ scale }: { scale: number }) => {
+      seen.push(scale);
+      return end(controller);
+    };
+    const error = await rejection(wide.generate({ labels: Array(32).fill(1), seed: 1, signal: controller.signal, onScale }));
+    await engine.flush();
+    assert.is(error.name, name);
+    assert.equal(seen, [0], 'no further scale is reported');
+    assert.ok(executed() - before < 3 * depth, `${executed() - before} of ${3 * depth} blocks were computed`);
+  }
+});
+
 test('aborted at any time', async () => {
   for (let delay = 0; delay < 12; delay++) {
     const controller = new AbortController();
@@ -62,7 +97,8 @@ test('aborted at any time', async () => {
 });
 
 test('leaving the loop cancels; awaited too, it does not', async () => {
-  const left = models.model.generate({ labels: 1, seed: 1 });
+  using wide = await deep(40);
+  const left = wide.generate({ labels: Array(32).fill(1), seed: 1 });
   for await (const preview of left) if (preview.scale === 0) break;
   assert.instance(await rejection(left), AbortError);
   const kept = models.model.generate({ labels: 1, seed: 1 });

@@ -25,6 +25,8 @@ export interface GenerateBatch {
 }
 
 export interface GenerateHooks {
+  /** The work belongs to it and keeps none of its tensors there: with its signal it cancels what is queued until it is closed. */
+  readonly scope: Scope;
   readonly signal?: AbortSignal;
   readonly tap?: Tap;
   /** Called while the commands of a scale are enqueued: tokens [B, l] i32 and f_hat [B, H, W, Cvae]; both are only valid inside the call. */
@@ -47,9 +49,9 @@ export async function generateFhat(
   model: VarModel,
   vqvae: VqvaeModel,
   batch: GenerateBatch,
-  hooks: GenerateHooks = {},
+  hooks: GenerateHooks,
 ): Promise<Tensor> {
-  const scope = engine.openScope({ signal: hooks.signal });
+  const { scope } = hooks;
   try {
     const run = scope.run(() => new Run(engine, model, vqvae, batch, hooks));
     for (let si = 0; si < model.config.patchNums.length; si++) {
@@ -58,7 +60,7 @@ export async function generateFhat(
     }
     return scope.keep(run.fHat);
   } finally {
-    scope.close();
+    scope.clear();
   }
 }
 
