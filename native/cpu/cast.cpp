@@ -88,7 +88,10 @@ void NarrowAny(DType to, const float* x, void* y, int64_t n) {
     case DType::f16: return Narrow(x, static_cast<uint16_t*>(y), n, [&](V v, uint16_t* p) { StoreF16(d, v, p); });
     case DType::bf16: return Narrow(x, static_cast<uint16_t*>(y), n, [&](V v, uint16_t* p) { StoreBF16(d, v, p); });
     case DType::i32: return Narrow(x, static_cast<int32_t*>(y), n, [&](V v, int32_t* p) { hn::StoreU(ToInt(v), di, p); });
-    case DType::u8: return Narrow(x, static_cast<uint8_t*>(y), n, [&](V v, uint8_t* p) { hn::StoreU(hn::DemoteTo(d8, ToInt(v)), d8, p); });
+    // Highway 1.0.3 on AVX2 drops bit 15 instead of saturating, so values above 255 never reach DemoteTo.
+    case DType::u8:
+      return Narrow(x, static_cast<uint8_t*>(y), n,
+                    [&](V v, uint8_t* p) { hn::StoreU(hn::DemoteTo(d8, hn::Min(ToInt(v), hn::Set(di, 255))), d8, p); });
   }
 }
 

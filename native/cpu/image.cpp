@@ -89,6 +89,7 @@ HWY_EXPORT(ToImageRow);
 
 namespace {
 constexpr int kFractionBits = 22;
+constexpr int64_t kMaxEdge = INT32_MAX / 8;  // so that the number of taps fits an int
 constexpr double kRadius = 3.0, kPi = 3.14159265358979323846;
 
 double sinc(double x) { return x == 0.0 ? 1.0 : std::sin(x * kPi) / (x * kPi); }
@@ -144,7 +145,7 @@ void horizontalRow(const Taps& taps, const uint8_t* x, uint8_t* y, int outW, int
       for (int k = 0; k < s.n; k++) {
         for (int c = 0; c < kC; c++) sum[c] += p[k * kC + c] * w[k];
       }
-      for (int c = 0; c < kC; c++) y[i * kC + c] = clip(sum[c]);
+      for (int c = 0; c < kC; c++) y[static_cast<int64_t>(i) * kC + c] = clip(sum[c]);
     } else {
       for (int c = 0; c < C; c++) {
         int32_t sum = 1 << (kFractionBits - 1);
@@ -158,7 +159,7 @@ void horizontalRow(const Taps& taps, const uint8_t* x, uint8_t* y, int outW, int
 void resizeWidth(Pool& pool, const uint8_t* x, int h, int w, int C, int outW, uint8_t* y) {
   const Taps taps = tapsFor(w, outW);
   const auto row = C == 1 ? horizontalRow<1> : C == 3 ? horizontalRow<3> : C == 4 ? horizontalRow<4> : horizontalRow<0>;
-  pool.parallelFor(h, 8192 / (w * C) + 1, [&](int64_t begin, int64_t end, int) {
+  pool.parallelFor(h, 8192 / (static_cast<int64_t>(w) * C) + 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; r++) row(taps, x + r * w * C, y + r * outW * C, outW, C);
   });
 }
@@ -180,7 +181,7 @@ namespace kernels {
 Status resize_lanczos(Context& ctx, const NsCall& call, const op::resize_lanczos::Params& p) {
   const NsTensor& t = call.in[0];
   if (dtype(t) != DType::u8) return failure(NS_UNSUPPORTED, "[resize_lanczos] x is %s, accepted: u8", dtypeName(dtype(t)));
-  if (t.dims[0] > INT32_MAX / 4 || t.dims[1] > INT32_MAX / 4 || t.dims[2] > 64 || count(t) == 0 || p.outH < 1 || p.outW < 1) {
+  if (t.dims[0] > kMaxEdge || t.dims[1] > kMaxEdge || t.dims[2] > 64 || count(t) == 0 || p.outH < 1 || p.outW < 1) {
     return failure(NS_UNSUPPORTED, "[resize_lanczos] x is [%lld,%lld,%lld], out is [%d,%d]", static_cast<long long>(t.dims[0]),
                    static_cast<long long>(t.dims[1]), static_cast<long long>(t.dims[2]), p.outH, p.outW);
   }

@@ -68,10 +68,11 @@ void testHalf(DType type, int exponentBits, int mantissaBits, const char* target
 
 void testIntegers(const char* target) {
   const std::vector<float> in = {0,     -0.9f,    0.9f,      1.5f, -1.5f,   2147483520.0f, 2147483648.0f, 3e9f, -2147483648.0f,
-                                 -3e9f, INFINITY, -INFINITY, NAN,  254.99f, 255.5f,        256,           300,  -20};
-  const std::vector<int32_t> i32 = {0,         0,         0,         1, -1,  2147483520, INT32_MAX, INT32_MAX, INT32_MIN,
-                                    INT32_MIN, INT32_MAX, INT32_MIN, 0, 254, 255,        256,       300,       -20};
-  const std::vector<int> u8 = {0, 0, 0, 1, 0, 255, 255, 255, 0, 0, 255, 0, 0, 254, 255, 255, 255, 0};
+                                 -3e9f, INFINITY, -INFINITY, NAN,  254.99f, 255.5f,        256,           300,  -20,
+                                 32768, 33000,    65535,     65536};
+  const std::vector<int32_t> i32 = {0,         0, 0,   1,   -1,  2147483520, INT32_MAX, INT32_MAX, INT32_MIN, INT32_MIN, INT32_MAX,
+                                    INT32_MIN, 0, 254, 255, 256, 300,        -20,       32768,     33000,     65535,     65536};
+  const std::vector<int> u8 = {0, 0, 0, 1, 0, 255, 255, 255, 0, 0, 255, 0, 0, 254, 255, 255, 255, 0, 255, 255, 255, 255};
   Tensor x({static_cast<int64_t>(in.size())});
   std::memcpy(x.data(), in.data(), x.bytes);
   Tensor yi = cast(x, DType::i32), yu = cast(x, DType::u8);
