@@ -1,5 +1,5 @@
 import { checkArray, checkBoolean, checkEnum, checkInt, checkNumber } from './check.js';
-import { DTYPES, type DType } from './dtype.js';
+import { DTYPES, type DType, dtypeSize } from './dtype.js';
 import { ArgumentError, DTypeError, ShapeError } from './errors.js';
 import type {
   AttrDecl,
@@ -178,6 +178,14 @@ function build(c: RuleContext, pattern: ShapePattern, lead: readonly number[]): 
   return shape;
 }
 
+const MAX_DIM = 0x7fffffff;
+const MAX_BYTES = 2 ** 46;
+
+/** Whether a tensor can exist at all: every dim fits 31 bits and all bytes together 46. */
+export function fits(shape: readonly number[], dtype: DType): boolean {
+  return sizeOf(shape) * dtypeSize(dtype) <= MAX_BYTES && shape.every((d) => d <= MAX_DIM);
+}
+
 function outputDType(c: RuleContext, dtype: OpDecl['outputs'][number]['dtype']): DType {
   if (typeof dtype === 'function') return dtype(c);
   if (dtype.startsWith('=')) return (c.in[dtype.slice(1)] as TensorRef).dtype;
@@ -208,8 +216,10 @@ export function infer(op: OpDecl, inputs: readonly (TensorRef | undefined)[], at
   }
   const c: RuleContext = { op: op.name, in: u.byName, a: attrs, d: u.d };
   op.check?.(c);
-  return op.outputs.map((o) => ({
-    shape: typeof o.shape === 'function' ? o.shape(c) : build(c, o.shape, u.lead ?? []),
-    dtype: outputDType(c, o.dtype),
-  }));
+  return op.outputs.map((o) => {
+    const shape = typeof o.shape === 'function' ? o.shape(c) : build(c, o.shape, u.lead ?? []);
+    const dtype = outputDType(c, o.dtype);
+    if (!fits(shape, dtype)) shapeFailure(c, `the output would be ${dtype}${showShape(shape)}, more than 64 TiB or 2^31 - 1 in a dim`);
+    return { shape, dtype };
+  });
 }

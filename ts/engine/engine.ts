@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { checkEnum, checkInt, checkOptions, checkShape, checkSignal, checkString, refuse } from '../core/check.js';
 import { DTYPES, type DType, dtypeCode, type TypedData } from '../core/dtype.js';
 import { ArgumentError, BusyError, DisposedError, EngineClosedError, ShapeError } from '../core/errors.js';
-import { infer, resolveAttrs, showShape, sizeOf } from '../core/shapes.js';
+import { fits, infer, resolveAttrs, showShape, sizeOf } from '../core/shapes.js';
 import type { OpDecl, OutputSpec, Sink } from '../core/types.js';
 import { Ops } from '../gen/ops.js';
 import type { Addon, Handle, NativeError, NativeStats } from './addon.js';
@@ -90,6 +90,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     checkInt('fromFile: byteOffset', byteOffset, 0);
     const dims = [...checkShape('fromFile: shape', shape)];
     checkEnum('fromFile: dtype', dtype, DTYPES);
+    if (!fits(dims, dtype)) throw new ShapeError(`fromFile: ${dtype}${showShape(dims)} is more than 64 TiB`);
     const handle = this.#open();
     this.#reserve(0);
     this.#submit();

@@ -1,7 +1,7 @@
 import './polyfill.js';
 import { checkSignal } from '../core/check.js';
 import { allocate, type DType, type TypedData } from '../core/dtype.js';
-import { AbortError, DisposedError } from '../core/errors.js';
+import { AbortError, DisposedError, OutOfMemoryError } from '../core/errors.js';
 import { showShape, sizeOf } from '../core/shapes.js';
 import type { TensorRef } from '../core/types.js';
 import type { Engine } from './engine.js';
@@ -54,10 +54,19 @@ export class Tensor implements TensorRef {
   async read(options: { signal?: AbortSignal | undefined } = {}): Promise<TypedData> {
     const signal = checkSignal(options.signal);
     if (this.#disposed) throw new DisposedError(`read: tensor ${this.dtype}${showShape(this.shape)} is disposed`);
-    const into = allocate(this.dtype, this.size);
+    const into = this.#room();
     const work = this.#host.download(this, into);
     await (signal ? abortable(work, signal) : work);
     return into;
+  }
+
+  #room(): TypedData {
+    try {
+      return allocate(this.dtype, this.size);
+    } catch {
+      const shapes = `${this.dtype}${showShape(this.shape)}`;
+      throw new OutOfMemoryError(`read: no host memory for ${shapes}`, { op: 'read', command: 0, shapes });
+    }
   }
 
   /** Releases the memory after what is enqueued; a second call does nothing. */
