@@ -41,11 +41,11 @@ void Engine::main() {
     const char* text = backend_.table->describe(self_);
     description_ = text ? text : "{}";
   }
-  ready_ = true;
-  sink_(Event{Event::kReady, 0, nullptr});
   Event closed;
   {
     Worker worker(*this);
+    ready_ = true;
+    sink_(Event{Event::kReady, 0, nullptr});
     bool open = true;
     while (open) {
       Item item;
@@ -69,10 +69,11 @@ bool Engine::push(Item item, uint64_t commands, uint64_t bytes) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (closed_) return false;
-    if (item.kind == Item::kClose) closed_ = true;
+    const bool last = item.kind == Item::kClose;
+    queue_.push_back(std::move(item));  // may throw: nothing is changed before
+    if (last) closed_ = true;
     counters_.issued += commands;
     counters_.issuedBytes += bytes;
-    queue_.push_back(std::move(item));
   }
   wake_.notify_one();
   return true;

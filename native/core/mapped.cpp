@@ -12,7 +12,8 @@ namespace ns::core {
 
 std::shared_ptr<File> File::open(const std::string& path, Status& status) {
   std::shared_ptr<File> file(new File(path));
-  file->fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK a FIFO that nobody writes to would hold the worker for ever.
+  file->fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   struct stat info;
   if (file->fd_ < 0 || fstat(file->fd_, &info) != 0) {
     status = failure(NS_IO, "cannot open %s: %s", path.c_str(), std::strerror(errno));

@@ -1,6 +1,7 @@
 #include "native/core/memory.h"
 
 #include <algorithm>
+#include <new>
 
 namespace ns::core {
 
@@ -45,10 +46,28 @@ Block Memory::take(size_t bytes, Status& status) {
 void Memory::give(Block block) {
   if (!block.data) return;
   counters_.live -= block.bytes;
-  cached_ += block.bytes;
-  cache_.push_back(block);
-  free_[block.bytes].push_back(std::prev(cache_.end()));
+  // A block that alone exceeds the limit would drive out every other one and then be dropped itself.
+  if (block.bytes > cacheLimit_ || !keep(block)) return release(block);
   while (cached_ > cacheLimit_) drop(cache_.begin());
+}
+
+// False, and nothing changed, where there is no memory for the list itself.
+bool Memory::keep(Block block) {
+  const size_t before = cache_.size();
+  try {
+    cache_.push_back(block);
+    free_[block.bytes].push_back(std::prev(cache_.end()));
+  } catch (const std::bad_alloc&) {
+    if (cache_.size() > before) cache_.pop_back();
+    return false;
+  }
+  cached_ += block.bytes;
+  return true;
+}
+
+void Memory::release(Block block) {
+  counters_.pool -= block.bytes;
+  backend_.release(self_, block.data, block.bytes);
 }
 
 void Memory::drop(Cache::iterator it) {
@@ -56,16 +75,12 @@ void Memory::drop(Cache::iterator it) {
   same.erase(std::find(same.begin(), same.end(), it));
   if (same.empty()) free_.erase(it->bytes);
   cached_ -= it->bytes;
-  counters_.pool -= it->bytes;
-  backend_.release(self_, it->data, it->bytes);
+  release(*it);
   cache_.erase(it);
 }
 
 void Memory::trim() {
-  for (const Block& b : cache_) {
-    counters_.pool -= b.bytes;
-    backend_.release(self_, b.data, b.bytes);
-  }
+  for (const Block& b : cache_) release(b);
   cache_.clear();
   free_.clear();
   cached_ = 0;

@@ -40,6 +40,8 @@ class Memory {
 
  private:
   using Cache = std::list<Block>;  // oldest first
+  bool keep(Block block);
+  void release(Block block);
   void drop(Cache::iterator it);
 
   const NsBackend& backend_;

@@ -1,5 +1,7 @@
 #include "native/core/slots.h"
 
+#include <utility>
+
 namespace ns::core {
 
 Slot* Slots::find(SlotRef ref) {
@@ -28,10 +30,9 @@ bool Slots::reserve(Slot& slot, Status& status) {
 void Slots::close(Slot& slot) {
   if (slot.file) memory_.counters().mapped -= slot.bytes;
   slot.file.reset();
-  memory_.give(slot.block);
-  slot.block = Block{};
   slot.poison.reset();
   slot.live = false;
+  memory_.give(std::exchange(slot.block, Block{}));
 }
 
 void Slots::clear() {

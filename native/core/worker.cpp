@@ -1,7 +1,9 @@
 #include "native/core/worker.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <new>
 
 namespace ns::core {
 
@@ -25,8 +27,19 @@ uint32_t mutated(uint32_t id) {
 
 }  // namespace
 
-bool Engine::Worker::run(Item& item) {
-  bool open = true;
+Engine::Worker::Worker(Engine& engine) : e_(engine), slots_(*engine.memory_), exhausted_(std::make_shared<LateError>()) {
+  exhausted_->code = NS_OUT_OF_MEMORY;
+  exhausted_->op = "engine";
+  exhausted_->message = "no host memory for the engine's own records";
+}
+
+// A command was lost half-way: nothing after it can be trusted, so the device counts as lost.
+void Engine::Worker::exhausted() {
+  if (!lost_) lost_ = exhausted_;
+  e_.counters_.failed++;
+}
+
+void Engine::Worker::dispatch(Item& item, bool& open) {
   switch (item.kind) {
     case Item::kBatch: batch(item); break;
     case Item::kUpload: upload(item); break;
@@ -34,6 +47,16 @@ bool Engine::Worker::run(Item& item) {
     case Item::kRead: read(item); break;
     case Item::kFlush: settle(item.token); break;
     case Item::kClose: open = false; break;
+  }
+}
+
+bool Engine::Worker::run(Item& item) {
+  bool open = true;
+  try {
+    dispatch(item, open);
+  } catch (const std::bad_alloc&) {
+    exhausted();
+    if (item.kind == Item::kRead || item.kind == Item::kFlush) e_.sink_(Event{Event::kSettled, item.token, exhausted_});
   }
   if (item.kind != Item::kBatch) {
     e_.counters_.retired++;
@@ -57,7 +80,11 @@ void Engine::Worker::batch(const Item& item) {
     const size_t used = decode(item.words.data() + at, item.words.size() - at, c, why);
     if (used == 0) return;  // cannot be: submit() has validated the batch
     at += used;
-    command(c);
+    try {
+      command(c);
+    } catch (const std::bad_alloc&) {
+      exhausted();
+    }
     e_.counters_.retired++;
     e_.counters_.retiredBytes += used * 4;
     e_.releaseWaiters(false);
@@ -188,6 +215,10 @@ ErrorPtr Engine::Worker::fail(const Status& status, const char* op, std::string 
   error->shapes = std::move(shapes);
   error->message = status.message;
   e_.counters_.failed++;
+  if (unreported_.size() >= kMaxUnreported) {
+    const auto told = [](const ErrorPtr& e) { return e->reported; };
+    unreported_.erase(std::remove_if(unreported_.begin(), unreported_.end(), told), unreported_.end());
+  }
   if (unreported_.size() < kMaxUnreported) unreported_.push_back(error);
   e_.sink_(Event{Event::kLate, 0, error});
   return error;
@@ -201,6 +232,8 @@ ErrorPtr Engine::Worker::firstUnreported() {
     e->reported = true;
   }
   unreported_.clear();
+  if (!first && lost_ == exhausted_ && !lost_->reported) first = lost_;
+  if (first) first->reported = true;
   return first;
 }
 
@@ -252,6 +285,8 @@ void Engine::Worker::read(const Item& item) {
     error = fail(failure(NS_INVALID, "slot %u generation %u is not live", item.ref.slot, item.ref.generation), "read", "");
   } else if (s->poison) {
     error = s->poison;
+  } else if (lost_ == exhausted_) {
+    error = lost_;
   } else if (s->file && !s->file->intact(status)) {
     error = fail(status, "read", shapeText(s->info));
   } else {

@@ -6,12 +6,14 @@ namespace ns::core {
 
 class Engine::Worker {
  public:
-  explicit Worker(Engine& engine) : e_(engine), slots_(*engine.memory_) {}
+  explicit Worker(Engine& engine);
   // False: the engine is closed, and this is the event that says so once everything is released.
   bool run(Item& item);
   Event closed;
 
  private:
+  void dispatch(Item& item, bool& open);
+  void exhausted();
   void batch(const Item& item);
   void upload(Item& item);
   void map(Item& item);
@@ -35,6 +37,7 @@ class Engine::Worker {
   Files files_;
   std::deque<ErrorPtr> unreported_;
   ErrorPtr lost_;
+  ErrorPtr exhausted_;  // made in advance, for when there is no memory for an error
   uint64_t number_ = 0;
 };
 

@@ -112,6 +112,21 @@ void map(const Info& info) {
   if (!host.open(info.Env()).map(ref, t, info[5].ToString(), static_cast<uint64_t>(offset))) refuse(info.Env(), "CLOSED", "closed");
 }
 
+// Hands a request to the engine; its promise does not stay pending when that fails.
+template <class F>
+void ask(const Info& info, Host& host, uint64_t token, const F& request) {
+  bool taken = false;
+  try {
+    taken = request();
+  } catch (...) {
+    host.settle(token, nullptr);
+    throw;
+  }
+  if (taken) return;
+  host.settle(token, nullptr);
+  refuse(info.Env(), "CLOSED", "closed");
+}
+
 // read(handle, slot, generation, destination) -> Promise<void>
 Napi::Value read(const Info& info) {
   Host& host = Host::from(info);
@@ -120,10 +135,7 @@ Napi::Value read(const Info& info) {
   core::Engine& engine = host.open(info.Env());
   uint64_t token = 0;
   Napi::Value promise = host.promise(token, destination);
-  if (!engine.read(ref, bytesOf(destination), destination.ByteLength(), token)) {
-    host.settle(token, nullptr);
-    refuse(info.Env(), "CLOSED", "closed");
-  }
+  ask(info, host, token, [&] { return engine.read(ref, bytesOf(destination), destination.ByteLength(), token); });
   return promise;
 }
 
@@ -134,10 +146,7 @@ Napi::Value request(const Info& info, Request function) {
   core::Engine& engine = host.open(info.Env());
   uint64_t token = 0;
   Napi::Value promise = host.promise(token, info.Env().Null());
-  if (!(engine.*function)(token)) {
-    host.settle(token, nullptr);
-    refuse(info.Env(), "CLOSED", "closed");
-  }
+  ask(info, host, token, [&] { return (engine.*function)(token); });
   return promise;
 }
 

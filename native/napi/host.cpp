@@ -1,5 +1,9 @@
 #include "native/napi/host.h"
 
+#include <chrono>
+#include <new>
+#include <thread>
+
 namespace ns::node {
 
 namespace {
@@ -52,7 +56,17 @@ Napi::Value Host::create(Napi::Env env, core::BackendEntry backend, core::Engine
   uint64_t token = 0;  // 1: the promise of create()
   Napi::Value promise = host->promise(token, env.Null());
   Host* raw = host.get();
-  host->engine_ = std::make_unique<core::Engine>(std::move(backend), std::move(config), [raw](core::Event e) { raw->post(std::move(e)); });
+  try {
+    host->engine_ =
+        std::make_unique<core::Engine>(std::move(backend), std::move(config), [raw](core::Event e) { raw->post(std::move(e)); });
+  } catch (const std::exception& e) {
+    auto error = std::make_shared<core::LateError>();
+    error->code = NS_OUT_OF_MEMORY;
+    error->op = "create";
+    error->message = std::string("cannot start the worker thread: ") + e.what();
+    host->resolve(token, nullptr, error);
+    host->shutdown();
+  }
   return promise;
 }
 
@@ -112,12 +126,19 @@ void Host::resolve(uint64_t token, napi_value value, const core::ErrorPtr& error
 
 void Host::settle(uint64_t token, const core::ErrorPtr& error) { resolve(token, undefined(env_), error); }
 
+bool Host::queue(core::Event& event) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  try {
+    events_.push_back(event);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  return true;
+}
+
 // Worker thread, or JS thread from throttle(). The worker is joined before the function is released.
 void Host::post(core::Event event) {
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    events_.push_back(std::move(event));
-  }
+  for (int tries = 0; !queue(event) && tries < 1000; tries++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   napi_call_threadsafe_function(tsfn_, nullptr, napi_tsfn_nonblocking);
 }
 

@@ -33,7 +33,8 @@ class Host : public std::enable_shared_from_this<Host> {
   };
   // Called by the worker and by Node, not through node-addon-api, which ends the process when a call fails; while an environment
   // is being terminated every call does. So they use the C functions and let a failed one pass.
-  void post(core::Event event);
+  void post(core::Event event);  // a promise hangs on it: short of memory it tries again for a second
+  bool queue(core::Event& event);
   void drain();
   void handle(const core::Event& event);
   void resolve(uint64_t token, napi_value value, const core::ErrorPtr& error);

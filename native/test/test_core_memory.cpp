@@ -57,6 +57,9 @@ void testPool() {
   memory.give(b);
   check(memory.counters().live == 0 && memory.counters().pool <= 100000, "the cache is bounded");
   check(memory.counters().peak == peak, "peak");
+  const uint64_t kept = memory.counters().pool;
+  memory.give(memory.take(200000, status));
+  check(memory.counters().pool == kept && kept > 0, "a block larger than the cache drives nothing out");
   memory.trim();
   check(memory.counters().pool == 0, "trim returns everything");
 }

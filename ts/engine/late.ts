@@ -37,6 +37,8 @@ export function toError(e: unknown): Error {
     case 'MALFORMED':
       return new EngineError(`the addon refused a batch of commands: ${e.message}`, { op: '', command: 0, shapes: '' });
     default:
+      // What the standard library says when a small allocation of the addon fails.
+      if (e.message === 'std::bad_alloc') return new OutOfMemoryError('no host memory for the call', { op: '', command: 0, shapes: '' });
       return e;
   }
 }

@@ -172,6 +172,32 @@ test('out of memory: cached blocks are dropped first, then it is an error of tha
   await engine.close();
 });
 
+test('an untold error is told after any number of told ones', async () => {
+  const engine = await createEngine({ device: 'null', fault: { allocLimit: 1000 } });
+  for (let i = 0; i < 100; i++) assert.is(((await outcome(engine.ops.fill({ shape: [9000] }).read())) as Error).name, 'OutOfMemoryError');
+  engine.ops.fill({ shape: [9000] });
+  assert.is(((await outcome(engine.flush())) as Error).name, 'OutOfMemoryError');
+  assert.is(await outcome(engine.flush()), 'ok');
+  await engine.close();
+});
+
+test('a tensor larger than any array: the read is out of memory, a tensor that cannot exist is refused at once', async () => {
+  const engine = await createEngine({ device: 'null' });
+  const good = engine.ops.fill({ shape: [2] });
+  const e = (await outcome(engine.ops.fill({ shape: [1e6, 1e6] }).read())) as EngineError;
+  assert.equal([e.code, e.message], ['ERR_OUT_OF_MEMORY', 'read: no host memory for f32[1000000,1000000]']);
+  const max = 0x7fffffff;
+  assert.throws(
+    () => engine.ops.fill({ shape: [max, max] }),
+    /\[fill\] the output would be f32\[2147483647,2147483647\], more than 64 TiB/,
+  );
+  assert.throws(() => engine.fromFile('/none', 0, [max, max], 'u8'), /fromFile: u8\[2147483647,2147483647\] is more than 64 TiB/);
+  const long = engine.ops.fill({ shape: [max], dtype: 'u8' });
+  assert.throws(() => engine.ops.concat(long, long, { axis: 0 }), /the output would be u8\[4294967294\]/);
+  assert.is(await outcome(good.read()), 'ok');
+  await engine.close();
+});
+
 test('a lost device fails what follows with the same error', async () => {
   const engine = await createEngine({ device: 'null', fault: { failCommand: 2, code: 8 } });
   const a = engine.ops.fill({ shape: [1] });

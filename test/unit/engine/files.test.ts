@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,6 +48,13 @@ test('changing a mapped tensor in place leaves the file alone', async () => {
   const changed = await t.read();
   assert.ok(Math.abs((changed[7] as number) - 2 * (values[7] as number)) < 1e-6);
   assert.equal(await engine.fromFile(path, 0, [5000], 'f32').read(), values);
+});
+
+test('a FIFO that nobody writes to does not hold the engine', async () => {
+  const fifo = join(folder, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  assert.match(await fails(engine.fromFile(fifo, 0, [2], 'f32').read()), /^ERR_IO .*not a regular file/);
+  assert.match(await fails(engine.tensor(new Float32Array(2), [2]).read()), /^ok$/);
 });
 
 test('missing, short, shrunk and odd files are late errors, no crash', async () => {

@@ -1,5 +1,5 @@
 // driver: timeout=180
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { suite } from 'uvu';
@@ -48,6 +48,20 @@ test('the process ends by itself with work queued and nobody waiting', async () 
 
 test('an idle engine does not hold the process', async () => {
   clean(await child(`const e = await createEngine({ threads: 2 }); e.tensor(new Float32Array(4), [4]);`));
+});
+
+test('a thread that cannot be started is an error of createEngine alone', async () => {
+  if (spawnSync('prlimit', ['--version']).status !== 0) return;
+  const end = await child(`const e = await createEngine({ threads: 1 });
+    const { execFileSync } = await import('node:child_process');
+    const { readFileSync } = await import('node:fs');
+    const limit = (n) => execFileSync('prlimit', ['--pid', String(process.pid), '--as=' + n + ':unlimited']);
+    limit(Number(/VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024 + (4 << 20));
+    await createEngine({ threads: 2 }).catch((x) => console.log(x.code, x.message));
+    limit('unlimited');
+    console.log(String(await e.ops.fill({ shape: [2], value: 1 }).read()), (await createEngine({ threads: 2 })).threads);`);
+  clean(end);
+  assert.match(end.out, /^ERR_OUT_OF_MEMORY \[create\] cannot start the worker thread: .*\n1,1 2\n$/);
 });
 
 test('a pending promise holds the process until it settles', async () => {
