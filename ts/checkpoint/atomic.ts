@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { throwIfAborted } from '../core/check.js';
+import { ArgumentError } from '../core/errors.js';
 
 const CHUNK = 32 * 2 ** 20;
 
@@ -41,7 +42,8 @@ export class AtomicFile {
 
 /**
  * Calls `write` with a new file and puts it under `path` when that succeeds; on any failure `path` keeps what it held. A symbolic
- * link is followed, the mode of a file that is replaced is kept. Rejects with the system's error or that of `write`.
+ * link is followed, the mode of a file that is replaced is kept. Rejects with ArgumentError where the folder does not take a file, else
+ * with the system's error or that of `write`.
  */
 export async function writeFileAtomic(
   path: string,
@@ -56,7 +58,9 @@ export async function writeFileAtomic(
     () => 0o644,
   );
   const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.${randomBytes(6).toString('hex')}.tmp`);
-  const handle = await open(temporary, 'wx', mode);
+  const handle = await open(temporary, 'wx', mode).catch((error: NodeJS.ErrnoException) => {
+    throw unwritable(path, error);
+  });
   try {
     try {
       await write(new AtomicFile(handle, options.signal));
@@ -65,12 +69,29 @@ export async function writeFileAtomic(
     } finally {
       await handle.close();
     }
-    await rename(temporary, target);
+    await rename(temporary, target).catch((error: NodeJS.ErrnoException) => {
+      throw unwritable(path, error);
+    });
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
     throw error;
   }
   await syncFolder(dirname(target));
+}
+
+const UNWRITABLE: Readonly<Record<string, (path: string) => string>> = {
+  ENOENT: (path) => `there is no folder ${dirname(path)}`,
+  ENOTDIR: (path) => `${dirname(path)} is no folder`,
+  EISDIR: () => 'it is a folder, a file name is expected',
+  EACCES: (path) => `no permission to write in ${dirname(path)}`,
+  EPERM: (path) => `no permission to write in ${dirname(path)}`,
+  EROFS: (path) => `${dirname(path)} is on a read-only file system`,
+};
+
+/** The error of a path that cannot be written; what the caller cannot help, as a full disk, stays the system's error. */
+function unwritable(path: string, error: NodeJS.ErrnoException): Error {
+  const why = UNWRITABLE[error.code ?? ''];
+  return why ? new ArgumentError(`${path} cannot be written: ${why(path)}`, { cause: error }) : error;
 }
 
 /** Writes bytes or text whole. */

@@ -1,4 +1,5 @@
 // A checkpoint file as a flat list of named tensors. Tensors stay in the file until asked for and are mapped where possible.
+import { checkOptions, checkString } from '../core/check.js';
 import type { DType } from '../core/dtype.js';
 import { CheckpointError } from '../core/errors.js';
 import type { Engine, Tensor } from '../engine/index.js';
@@ -209,7 +210,8 @@ export class Checkpoint {
  * Throws CheckpointError naming file, key or offset for anything broken, truncated, unknown or hostile; nothing in it is executed.
  */
 export async function openCheckpoint(path: string, options: OpenOptions = {}): Promise<Checkpoint> {
-  const file = await SourceFile.open(path);
+  checkOptions('openCheckpoint', options, ['root']);
+  const file = await SourceFile.open(checkString('openCheckpoint: path', path));
   try {
     const content = await readContent(file);
     const root = chooseRoot(content.flat, options.root, path);

@@ -1,8 +1,9 @@
 // Writer of safetensors files: tensors in falling order of alignment, then name, as the format's own library writes them.
+import { refuse } from '../core/check.js';
 import { ArgumentError } from '../core/errors.js';
 import { type AtomicOptions, writeFileAtomic } from './atomic.js';
 import { fileDType } from './dtype.js';
-import { readSource, sourceBytes, type TensorSource } from './source.js';
+import { isTensorSource, readSource, sourceBytes, type TensorSource } from './source.js';
 
 /** Tensor data begin at a multiple of this, so that every element is aligned in a mapped file. */
 const ALIGNMENT = 64;
@@ -15,6 +16,8 @@ export async function writeSafetensors(
   options: AtomicOptions = {},
 ): Promise<void> {
   const entries = [...(tensors instanceof Map ? tensors : Object.entries(tensors))] as [string, TensorSource][];
+  for (const [name, source] of entries)
+    if (!isTensorSource(source)) refuse(`writeSafetensors: ${JSON.stringify(name)}`, source, 'a tensor, or { dtype, shape, data }');
   entries.sort(([a, x], [b, y]) => fileDType(y.dtype).size - fileDType(x.dtype).size || (a < b ? -1 : a > b ? 1 : 0));
   const header = encodeHeader(entries, metadata);
   await writeFileAtomic(

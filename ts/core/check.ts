@@ -35,6 +35,10 @@ export function checkBoolean(name: string, value: unknown): boolean {
   return typeof value === 'boolean' ? value : refuse(name, value, 'true or false');
 }
 
+export function checkFunction(name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'function') refuse(name, value, 'a function');
+}
+
 export function checkString(name: string, value: unknown): string {
   return typeof value === 'string' && value.length > 0 ? value : refuse(name, value, 'a non-empty string');
 }

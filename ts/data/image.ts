@@ -1,7 +1,7 @@
 // Image files <-> RGB bytes, with the conversions of PIL's convert('RGB'), which the reference trains and evaluates with.
 import { readFile } from 'node:fs/promises';
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp';
-import { checkInt } from '../core/check.js';
+import { checkInt, refuse } from '../core/check.js';
 import { ArgumentError, ImageError } from '../core/errors.js';
 
 /** 8-bit image: RGB, row by row, width * height * 3 bytes. */
@@ -30,6 +30,7 @@ const FORMATS: ReadonlySet<string> = new Set(['jpeg', 'png', 'webp', 'gif', 'tif
 export async function decodeImage(input: string | Uint8Array, options: DecodeOptions = {}): Promise<RgbImage> {
   const name = typeof input === 'string' ? input : (options.name ?? 'image');
   const maxPixels = checkInt('maxPixels', options.maxPixels ?? MAX_PIXELS, 1);
+  if (typeof input !== 'string' && !(input instanceof Uint8Array)) refuse(name, input, 'a path, or the bytes of a file as Uint8Array');
   const bytes = typeof input === 'string' ? await readInput(input) : input;
   if (bytes.length === 0) throw new ImageError(`${name}: the file is empty`, { file: name });
   try {

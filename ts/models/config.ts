@@ -1,8 +1,10 @@
 import type { ZodType, ZodTypeDef } from 'zod';
+import { checkOptions } from '../core/check.js';
 import { ArgumentError } from '../core/errors.js';
 
-/** Parses a configuration; the error lists every offending field with what was given. */
-export function parseConfig<T>(what: string, schema: ZodType<T, ZodTypeDef, unknown>, value: unknown): T {
+/** Parses a configuration of the fields of `known`; the error lists every offending field with what was given. */
+export function parseConfig<T extends object>(what: string, schema: ZodType<T, ZodTypeDef, unknown>, value: unknown, known: T): T {
+  checkOptions(what, value, Object.keys(known));
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const at = (path: readonly (string | number)[]) =>

@@ -1,3 +1,4 @@
+import { checkInt } from '../core/check.js';
 import { ArgumentError } from '../core/errors.js';
 import { type PatchSize, patchSizes, type VqvaeConfig } from '../models/vqvae/index.js';
 
@@ -32,7 +33,8 @@ export function checkTokens(tokens: readonly Int32Array[] | Tokens, options: Tok
   const sizes = patchSizes(given);
   if (sizes.length !== maps.length)
     throw new ArgumentError(`tokens: ${maps.length} maps were given for ${sizes.length} scales (patchNums ${JSON.stringify(given)})`);
-  const count = options.count ?? whole?.count ?? maps[0]!.length / (sizes[0]![0] * sizes[0]![1]);
+  const asked = options.count ?? whole?.count;
+  const count = asked === undefined ? maps[0]!.length / (sizes[0]![0] * sizes[0]![1]) : checkInt('count', asked, 1);
   for (const [si, map] of maps.entries()) {
     const want = count * sizes[si]![0] * sizes[si]![1];
     const length = map instanceof Int32Array ? map.length : -1;

@@ -1,4 +1,14 @@
-import { checkInt, checkNumber, checkOptions, checkSignal, refuse, throwIfAborted } from '../core/check.js';
+import {
+  checkBoolean,
+  checkEnum,
+  checkFunction,
+  checkInt,
+  checkNumber,
+  checkOptions,
+  checkSignal,
+  refuse,
+  throwIfAborted,
+} from '../core/check.js';
 import { ArgumentError, DisposedError } from '../core/errors.js';
 import { Philox } from '../core/philox.js';
 import type { Engine, Tensor } from '../engine/index.js';
@@ -78,6 +88,19 @@ const GENERATE_OPTIONS: readonly (keyof GenerateCall)[] = [
   'tap',
 ];
 
+const INIT_OPTIONS: readonly (keyof VarCreateOptions)[] = [
+  'vqvae',
+  'preset',
+  'config',
+  'dtype',
+  'seed',
+  'signal',
+  'initAdaln',
+  'initAdalnGamma',
+  'initHead',
+  'initStd',
+];
+
 /** Random stream of the label drop. */
 const LABEL_DROP = 0x64726f70;
 
@@ -100,6 +123,7 @@ export class VAR {
     checkOptions('VAR.load', options, ['vqvae', 'preset', 'config', 'dtype', 'signal']);
     const vqvae = checkVqvae(engine, options?.vqvae);
     checkSignal(options.signal);
+    checkDtype(options.dtype);
     const { source, owned } = await openWeights(input, VAR_FAMILY);
     try {
       const asked = { ...(options.preset ? presetFields(options.preset) : {}), ...options.config };
@@ -115,8 +139,14 @@ export class VAR {
 
   /** A model of seeded random weights, distributed as the reference starts them. */
   static async init(engine: Engine, options: VarCreateOptions): Promise<VAR> {
-    const { vqvae: given, preset, config, dtype, seed = 0, signal, ...init } = options;
-    const vqvae = checkVqvae(engine, given);
+    checkOptions('VAR.init', options, INIT_OPTIONS);
+    const vqvae = checkVqvae(engine, options?.vqvae);
+    const { preset, config, dtype, seed = 0, signal, initAdaln, initAdalnGamma, initHead, initStd } = options;
+    const init = { initAdaln, initAdalnGamma, initHead, initStd };
+    for (const [name, value] of Object.entries(init)) if (value !== undefined) checkNumber(name, value, -1e6, 1e6);
+    checkInt('seed', seed, 0, Number.MAX_SAFE_INTEGER);
+    checkSignal(signal);
+    checkDtype(dtype);
     const { vocabSize, zChannels, patchNums } = vqvae.config;
     const base = preset ? presetConfig(preset) : {};
     const full = varConfig({ ...base, ...(preset ? {} : { vocabSize, zChannels, patchNums }), ...config });
@@ -147,9 +177,12 @@ export class VAR {
    */
   generate(options: GenerateCall = {}): Generation {
     const work: GenerationWork = async (context) => {
-      if (this.disposed) throw new DisposedError('VAR: used after dispose()');
+      this.check();
       checkOptions('generate', options, GENERATE_OPTIONS);
       checkSignal(options.signal);
+      checkFunction('onScale', options.onScale);
+      checkFunction('tap', options.tap);
+      checkBoolean('scalePreviews', options.scalePreviews ?? false);
       const request = checkRequest(options, this.config);
       checkNoise(options, request.labels.length, this.config);
       return await this.run(request, options, context);
@@ -159,7 +192,9 @@ export class VAR {
 
   /** Teacher-forced logits [B, L, V]; labels are 0..numClasses, x [B, L - firstL, Cvae] comes from vqvae.idxBlToVarInput. */
   forward(labels: readonly number[] | Int32Array, x: Tensor | null, options: ForwardCall = {}): Tensor {
-    if (this.disposed) throw new DisposedError('VAR: used after dispose()');
+    this.check();
+    checkOptions('forward', options, ['progSi', 'condDropRate', 'seed', 'tap']);
+    if (!Array.isArray(labels) && !(labels instanceof Int32Array)) refuse('labels', labels, 'a list of labels');
     if (labels.length === 0) throw new ArgumentError('labels: an empty list was given, at least one label is expected');
     const { condDropRate = 0, seed = 0, ...rest } = options;
     checkNumber('condDropRate', condDropRate, 0, 1);
@@ -184,6 +219,11 @@ export class VAR {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.dispose();
+  }
+
+  private check(): void {
+    if (this.disposed) throw new DisposedError('VAR: used after dispose()');
+    if (this.vqvae.disposed) throw new DisposedError('VAR: its VQVAE was disposed');
   }
 
   private async run(request: CheckedRequest, options: GenerateCall, context: Parameters<GenerationWork>[0]): Promise<GenerateResult> {
@@ -251,8 +291,13 @@ export class VAR {
 function checkVqvae(engine: Engine, vqvae: unknown): VQVAE {
   if (!(vqvae instanceof VQVAE))
     throw new ArgumentError('vqvae: a loaded VQVAE is expected (VQVAE.load or VQVAE.init), the one the VAR was trained with');
+  if (vqvae.disposed) throw new DisposedError('vqvae: used after dispose()');
   if (vqvae.engine !== engine) throw new ArgumentError('vqvae: it belongs to another engine');
   return vqvae;
+}
+
+function checkDtype(dtype: unknown): void {
+  if (dtype !== undefined) checkEnum('dtype', dtype, ['f32', 'f16', 'bf16']);
 }
 
 /** What a preset says about a file; width and heads follow from the depth. */

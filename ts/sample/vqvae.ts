@@ -1,9 +1,10 @@
-import { checkBoolean, checkSignal } from '../core/check.js';
+import { checkBoolean, checkEnum, checkInt, checkNumber, checkOptions, checkSignal, refuse } from '../core/check.js';
 import { ArgumentError, DisposedError } from '../core/errors.js';
-import type { Engine, Scope, Tensor } from '../engine/index.js';
+import { Engine, type Scope, type Tensor } from '../engine/index.js';
 import type { Tap } from '../models/tap.js';
 import { breathe } from '../models/var/index.js';
 import {
+  DEFAULT_VQVAE,
   inferVqvaeConfig,
   type PatchSize,
   patchSizes,
@@ -57,6 +58,10 @@ export interface DecodeOptions extends WorkOptions, TokenLayout {
   everyScale?: boolean;
 }
 
+const CONFIG_FIELDS: readonly string[] = Object.keys(DEFAULT_VQVAE);
+const WORK_OPTIONS: readonly string[] = ['signal', 'tap'];
+const TOKENIZE_OPTIONS: readonly string[] = [...WORK_OPTIONS, 'patchNums'];
+
 /** Pixels decoded in one go; larger batches run in parts, so that memory does not grow with them. */
 const PIXELS_PER_PART = 256 * 256;
 
@@ -64,7 +69,7 @@ export const imagesPerPart = (height: number, width: number): number => Math.max
 
 /** A multi-scale VQVAE on an engine: images to tokens and back. */
 export class VQVAE {
-  private disposed = false;
+  private gone = false;
   private encoding: Promise<void> | null = null;
 
   private constructor(
@@ -80,8 +85,12 @@ export class VQVAE {
    * Throws CheckpointError (file broken, keys missing or unexpected) or ArgumentError (options that contradict the file).
    */
   static async load(engine: Engine, input: WeightInput, options: VqvaeLoadOptions = {}): Promise<VQVAE> {
+    checkEngine(engine);
+    checkOptions('VQVAE.load', options, [...CONFIG_FIELDS, 'winograd', 'encoder', 'signal']);
     const { winograd, encoder, signal, ...config } = options;
     checkSignal(signal);
+    checkWinograd(winograd);
+    if (encoder !== undefined) checkEnum('encoder', encoder, ['lazy', 'eager']);
     const { source, owned } = await openWeights(input, VQVAE_FAMILY);
     const close = () => owned?.close();
     try {
@@ -98,12 +107,21 @@ export class VQVAE {
 
   /** A model of seeded random weights, distributed as the reference starts them. */
   static async init(engine: Engine, options: VqvaeInitOptions = {}): Promise<VQVAE> {
+    checkEngine(engine);
+    checkOptions('VQVAE.init', options, [...CONFIG_FIELDS, 'seed', 'eini', 'winograd']);
     const { seed = 0, eini, winograd, ...config } = options;
+    checkInt('seed', seed, 0, Number.MAX_SAFE_INTEGER);
+    checkNumber('eini', eini ?? 0, -1e6, 1e6);
+    checkWinograd(winograd);
     const build: VqvaeBuildOptions = { winograd, eini };
     const model = new VqvaeModel(vqvaeConfig(config), build);
     const vqvae = new VQVAE(engine, model, new InitSource(model.parameters(), seed), () => {});
     await vqvae.prepare('lazy');
     return vqvae;
+  }
+
+  get disposed(): boolean {
+    return this.gone;
   }
 
   get config(): VqvaeConfig {
@@ -127,26 +145,32 @@ export class VQVAE {
 
   /** quant_conv(encoder(x)): [B, H, W, 3] f32 in [-1, 1] to [B, H / 16, W / 16, Cvae]. The caller disposes the result. */
   async encode(x: Tensor, options: WorkOptions = {}): Promise<Tensor> {
+    checkOptions('encode', options, WORK_OPTIONS);
     await this.loadEncoder(options.signal);
     return this.model.encode(this.engine, x, options.tap);
   }
 
   /** Tokens of every scale, [B, ph * pw] i32. */
   async imgToIdxBl(x: Tensor, options: TokenizeOptions = {}): Promise<Tensor[]> {
+    checkOptions('imgToIdxBl', options, TOKENIZE_OPTIONS);
     await this.loadEncoder(options.signal);
     return this.model.imgToIdxBl(this.engine, x, options.patchNums, options.tap);
   }
 
   /** f_hat [B, h, w, Cvae] after every scale. */
   async imgToFhat(x: Tensor, options: TokenizeOptions = {}): Promise<Tensor[]> {
+    checkOptions('imgToFhat', options, TOKENIZE_OPTIONS);
     await this.loadEncoder(options.signal);
     return this.model.imgToFhat(this.engine, x, options.patchNums, options.tap);
   }
 
   /** Reconstructions [B, H, W, 3] in [-1, 1], after every scale or (one entry) after the last. */
   async imgToReconstructedImg(x: Tensor, options: TokenizeOptions & { lastOne?: boolean } = {}): Promise<Tensor[]> {
-    const fHats = await this.imgToFhat(x, options);
-    const chosen = options.lastOne ? fHats.slice(-1) : fHats;
+    checkOptions('imgToReconstructedImg', options, [...TOKENIZE_OPTIONS, 'lastOne']);
+    const { lastOne = false, ...rest } = options;
+    checkBoolean('lastOne', lastOne);
+    const fHats = await this.imgToFhat(x, rest);
+    const chosen = lastOne ? fHats.slice(-1) : fHats;
     const images = chosen.map((fHat) => this.model.fHatToImg(this.engine, fHat));
     for (const fHat of fHats) fHat.dispose();
     return images;
@@ -178,6 +202,7 @@ export class VQVAE {
 
   /** Images (bytes of a multiple of 16 pixels a side, or files, which are resized and cropped) to tokens. */
   async tokenize(images: ImageInput | readonly ImageInput[], options: TokenizeOptions = {}): Promise<Tokens> {
+    checkOptions('tokenize', options, TOKENIZE_OPTIONS);
     const patchNums = options.patchNums ?? this.config.patchNums;
     const parts: Int32Array[][] = [];
     const count = await this.eachPart(images, options, async (x, scope) => {
@@ -191,6 +216,7 @@ export class VQVAE {
     images: ImageInput | readonly ImageInput[],
     options: TokenizeOptions & { everyScale?: boolean } = {},
   ): Promise<DecodedImages & Tokens> {
+    checkOptions('reconstruct', options, [...TOKENIZE_OPTIONS, 'everyScale']);
     const everyScale = checkBoolean('everyScale', options.everyScale ?? false);
     const patchNums = options.patchNums ?? this.config.patchNums;
     const tokens: Int32Array[][] = [];
@@ -214,6 +240,7 @@ export class VQVAE {
   /** Tokens of every scale, [count * ph * pw] each, to images. */
   async decode(tokens: readonly Int32Array[] | Tokens, options: DecodeOptions = {}): Promise<DecodedImages> {
     this.check();
+    checkOptions('decode', options, [...TOKENIZE_OPTIONS, 'count', 'everyScale']);
     const { maps, sizes, count } = checkTokens(tokens, options, this.config);
     checkSignal(options.signal);
     const everyScale = checkBoolean('everyScale', options.everyScale ?? false);
@@ -256,8 +283,8 @@ export class VQVAE {
   }
 
   dispose(): void {
-    if (this.disposed) return;
-    this.disposed = true;
+    if (this.gone) return;
+    this.gone = true;
     this.model.dispose();
     this.release();
   }
@@ -282,7 +309,7 @@ export class VQVAE {
   }
 
   private check(): void {
-    if (this.disposed) throw new DisposedError('VQVAE: used after dispose()');
+    if (this.gone) throw new DisposedError('VQVAE: used after dispose()');
   }
 
   private readPart(fHat: Tensor, at: number, n: number, options: WorkOptions): Promise<RgbImage[]> {
@@ -340,6 +367,14 @@ export class VQVAE {
     }
     return list.length;
   }
+}
+
+function checkEngine(engine: unknown): void {
+  if (!(engine instanceof Engine)) refuse('engine', engine, 'the engine that createEngine gave');
+}
+
+function checkWinograd(tile: unknown): void {
+  if (tile !== undefined && tile !== 0 && tile !== 2 && tile !== 4) refuse('winograd', tile, '0, 2 or 4');
 }
 
 async function readAll(tensors: readonly Tensor[], signal?: AbortSignal): Promise<Int32Array[]> {

@@ -68,7 +68,10 @@ test('a symbolic link is followed, the mode of the old file kept, missing folder
   assert.is(readFileSync(join(dir, 'real'), 'utf8'), 'new');
   assert.is(statSync(join(dir, 'real')).mode & 0o777, 0o600);
   await writeWhole(join(dir, 'a', 'b'), 'x', { mkdirs: true });
-  await writeWhole(join(dir, 'c', 'd'), 'x').then(fine, (error: NodeJS.ErrnoException) => assert.is(error.code, 'ENOENT'));
+  await writeWhole(join(dir, 'c', 'd'), 'x').then(fine, (error) => {
+    assert.instance(error, ArgumentError);
+    assert.match(error.message, /d cannot be written: there is no folder .*c$/);
+  });
 });
 
 test('values that no checkpoint holds are ArgumentErrors', async () => {

@@ -23,6 +23,8 @@ test.after.each(async () => {
   assert.is(images.length, 1, 'the engine works on');
 });
 
+const refusedAsDisposed = async (work: Promise<unknown>) => assert.instance(await rejection(work), DisposedError);
+
 const cases: readonly [string, unknown, readonly string[]][] = [
   ['label above the classes', { labels: [1, 5] }, ['labels[1]', '5', '[-1, 4]']],
   ['label below -1', { labels: -2 }, ['labels', '-2', '[-1, 4]']],
@@ -45,6 +47,9 @@ const cases: readonly [string, unknown, readonly string[]][] = [
   ['zero images', { count: 0 }, ['count', '0']],
   ['unknown option', { labels: 1, top_k: 3 }, ['top_k', 'topK']],
   ['signal of another type', { labels: 1, signal: 'stop' }, ['signal', 'AbortSignal']],
+  ['onScale that is no function', { labels: 1, onScale: 3 }, ['onScale', '3', 'a function']],
+  ['tap that is no function', { labels: 1, tap: 'all' }, ['tap', '"all"', 'a function']],
+  ['scalePreviews of another type', { labels: 1, scalePreviews: 'yes' }, ['scalePreviews', '"yes"']],
   ['noise of another length', { labels: 1, moreSmooth: true, noise: [new Float32Array(3)] }, ['noise', '32, 128, 288']],
 ];
 for (const [name, options, parts] of cases)
@@ -96,6 +101,31 @@ test('a VQVAE of another engine, or none', async () => {
   await refused(VAR.load(engine, 'x.pth', undefined as never), 'vqvae');
 });
 
+test('options of models and of the VQVAE that are not known or not accepted', async () => {
+  const { vqvae, model } = models;
+  const any = (value: unknown) => value as never;
+  const image = { data: new Uint8Array(432), width: 12, height: 12 };
+  await refused(VQVAE.init(any(undefined)), 'engine', 'undefined', 'createEngine');
+  await refused(VQVAE.init(engine, any({ channels: 3 })), 'channels', 'vocabSize');
+  await refused(VQVAE.init(engine, { ...SMALL_VQVAE, seed: Number.NaN }), 'seed', 'NaN');
+  await refused(VQVAE.init(engine, any({ ...SMALL_VQVAE, winograd: 3 })), 'winograd', '3', '0, 2 or 4');
+  await refused(VQVAE.load(engine, 'x.pth', any({ encoder: 'late' })), 'encoder', '"late"', 'lazy, eager');
+  await refused(VQVAE.load(engine, ''), 'path', '""');
+  await refused(VAR.init(engine, any({ vqvae, depth: 2 })), 'depth', 'config');
+  await refused(VAR.init(engine, any({ vqvae, config: { depht: 2 } })), 'depht', 'depth');
+  await refused(VAR.init(engine, any({ vqvae, dtype: 'int8' })), 'dtype', '"int8"', 'f32, f16, bf16');
+  await refused(VAR.init(engine, any({ vqvae, seed: 'x' })), 'seed', '"x"');
+  await refused(vqvae.tokenize(image, any({ patchnums: [1] })), 'patchnums', 'patchNums');
+  await refused(vqvae.tokenize(image, any({ patchNums: '1,2,3' })), 'patchNums', '"1,2,3"', 'list');
+  await refused(vqvae.reconstruct(image, any({ everyscale: true })), 'everyscale', 'everyScale');
+  await refused(vqvae.decode([new Int32Array(1)], any({ count: 'x', patchNums: [1] })), 'count', '"x"');
+  using x = engine.ops.fill({ shape: [1, 13, 8] });
+  assert.throws(() => model.forward([1], x, any({ progsi: 1 })), /unknown option "progsi".*progSi/);
+  assert.throws(() => model.forward(any(undefined), x), /labels is undefined/);
+  using wrong = engine.ops.fill({ shape: [1, 1, 1, 3] });
+  assert.throws(() => vqvae.embedToImg([wrong], true), /\[1,1,1,3\], accepted is \[B, h, w, 8\]/);
+});
+
 test('use after dispose', async () => {
   const vqvae = await VQVAE.init(engine, SMALL_VQVAE);
   vqvae.dispose();
@@ -104,6 +134,7 @@ test('use after dispose', async () => {
   assert.instance(await rejection(vqvae.decode([new Int32Array(1)])), DisposedError);
   assert.instance(await rejection(vqvae.tokenize(image)), DisposedError);
   const model = await VAR.init(engine, { ...SMALL_VAR, vqvae: models.vqvae });
+  await refusedAsDisposed(VAR.init(engine, { ...SMALL_VAR, vqvae }));
   model.dispose();
   assert.instance(await rejection(model.generate({ labels: 1 })), DisposedError);
   assert.throws(() => model.forward([1], null, { progSi: 0 }), /dispose/);

@@ -50,7 +50,8 @@ export const DEFAULT_VAR: VarConfig = {
 export function varConfig(given: Partial<VarConfig> = {}): VarConfig {
   const depth = given.depth ?? DEFAULT_VAR.depth;
   const embedDim = given.embedDim ?? 64 * depth;
-  return parseConfig('VAR config', schema, { ...DEFAULT_VAR, depth, embedDim, numHeads: embedDim / 64, ...given });
+  const full = { ...DEFAULT_VAR, depth, embedDim, numHeads: embedDim / 64, ...given };
+  return parseConfig('VAR config', schema, full, DEFAULT_VAR);
 }
 
 export function presetConfig(name: VarPresetName): VarConfig {

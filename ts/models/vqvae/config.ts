@@ -53,7 +53,7 @@ export const DEFAULT_VQVAE: VqvaeConfig = {
 
 /** Checks a configuration; what is absent comes from the released vae_ch160v4096z32. Throws ArgumentError. */
 export function vqvaeConfig(given: Partial<VqvaeConfig> = {}): VqvaeConfig {
-  return parseConfig('VQVAE config', schema, { ...DEFAULT_VQVAE, ...given });
+  return parseConfig('VQVAE config', schema, { ...DEFAULT_VQVAE, ...given }, DEFAULT_VQVAE);
 }
 
 /** Reads what the shapes of a state dict tell; `given` wins, except where it contradicts a shape. */

@@ -92,6 +92,10 @@ export class VqvaeModel extends Module {
   /** Codeword maps [B, pn, pn, Cvae] of every scale to images, after every scale or (one entry) after the last. */
   embedToImg(engine: Engine, msH: readonly Tensor[], sameShape: boolean, lastOne = false): Tensor[] {
     this.checkScales('embedToImg', msH.length);
+    const { zChannels } = this.config;
+    for (const [si, { shape }] of msH.entries())
+      if (shape.length !== 4 || shape[3] !== zChannels)
+        throw new ShapeError(`[embedToImg] the map of scale ${si} is [${shape}], accepted is [B, h, w, ${zChannels}]`);
     return engine.scope(() => this.quantize.embedToFhat(engine, msH, sameShape, lastOne).map((fHat) => this.fHatToImg(engine, fHat)));
   }
 

@@ -1,3 +1,4 @@
+import { refuse } from '../../core/check.js';
 import { ArgumentError, ShapeError } from '../../core/errors.js';
 import type { Engine, Tensor } from '../../engine/index.js';
 import type { Ops } from '../../gen/ops.js';
@@ -24,9 +25,10 @@ function phiName(share: number, i: number): string {
 
 /** [ph, pw] of every entry; throws ArgumentError for an empty list or a size below 1. */
 export function patchSizes(list: readonly PatchSize[]): [number, number][] {
+  if (!Array.isArray(list)) refuse('patchNums', list, 'a list of sizes');
   if (list.length === 0) throw new ArgumentError('patchNums: an empty list was given, at least one token map is needed');
   return list.map((size, i) => {
-    const [ph, pw] = typeof size === 'number' ? [size, size] : size;
+    const [ph, pw] = Array.isArray(size) ? size : [size, size];
     if (!Number.isInteger(ph) || !Number.isInteger(pw) || ph < 1 || pw < 1 || ph > 4096 || pw > 4096)
       throw new ArgumentError(
         `patchNums[${i}]: ${JSON.stringify(size)} was given, accepted is an integer from 1 to 4096 or a pair of them`,
