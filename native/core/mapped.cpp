@@ -10,17 +10,27 @@
 
 namespace ns::core {
 
+namespace {
+
+// The end of a path, so that a message has room for the reason behind it.
+std::string shown(const std::string& path) {
+  constexpr size_t kLength = 120;
+  return path.size() <= kLength ? path : "..." + path.substr(path.size() - kLength);
+}
+
+}  // namespace
+
 std::shared_ptr<File> File::open(const std::string& path, Status& status) {
   std::shared_ptr<File> file(new File(path));
   // Without O_NONBLOCK a FIFO that nobody writes to would hold the worker for ever.
   file->fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   struct stat info;
   if (file->fd_ < 0 || fstat(file->fd_, &info) != 0) {
-    status = failure(NS_IO, "cannot open %s: %s", path.c_str(), std::strerror(errno));
+    status = failure(NS_IO, "cannot open %s: %s", shown(path).c_str(), std::strerror(errno));
     return nullptr;
   }
   if (!S_ISREG(info.st_mode)) {
-    status = failure(NS_IO, "%s is not a regular file", path.c_str());
+    status = failure(NS_IO, "%s is not a regular file", shown(path).c_str());
     return nullptr;
   }
   file->device_ = info.st_dev;
@@ -46,8 +56,8 @@ std::unique_ptr<Mapping> Mapping::create(std::shared_ptr<File> file, uint64_t of
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const int64_t size = file->size();
   if (size < 0 || bytes == 0 || offset > static_cast<uint64_t>(size) || bytes > static_cast<uint64_t>(size) - offset) {
-    status = failure(NS_IO, "%s has %lld bytes, %zu wanted at offset %llu", file->path().c_str(), static_cast<long long>(size), bytes,
-                     static_cast<unsigned long long>(offset));
+    status = failure(NS_IO, "%s has %lld bytes, %zu wanted at offset %llu", shown(file->path()).c_str(), static_cast<long long>(size),
+                     bytes, static_cast<unsigned long long>(offset));
     return nullptr;
   }
   std::unique_ptr<Mapping> m(new Mapping());
@@ -57,7 +67,7 @@ std::unique_ptr<Mapping> Mapping::create(std::shared_ptr<File> file, uint64_t of
   void* base = mmap(nullptr, m->length_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file->descriptor(),
                     static_cast<off_t>(offset - m->skip_));
   if (base == MAP_FAILED) {
-    status = failure(errno == ENOMEM ? NS_OUT_OF_MEMORY : NS_IO, "cannot map %s: %s", file->path().c_str(), std::strerror(errno));
+    status = failure(errno == ENOMEM ? NS_OUT_OF_MEMORY : NS_IO, "cannot map %s: %s", shown(file->path()).c_str(), std::strerror(errno));
     return nullptr;
   }
   m->base_ = base;
@@ -73,7 +83,7 @@ Mapping::~Mapping() {
 bool Mapping::intact(Status& status) const {
   const int64_t size = file_->size();
   if (size >= 0 && static_cast<uint64_t>(size) >= end_) return true;
-  status = failure(NS_IO, "%s has shrunk to %lld bytes, %llu are needed", file_->path().c_str(), static_cast<long long>(size),
+  status = failure(NS_IO, "%s has shrunk to %lld bytes, %llu are needed", shown(file_->path()).c_str(), static_cast<long long>(size),
                    static_cast<unsigned long long>(end_));
   return false;
 }

@@ -73,11 +73,13 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const dims = [...checkShape('tensor: shape', shape)];
     if (sizeOf(dims) !== data.length)
       throw new ShapeError(`tensor: shape ${showShape(dims)} has ${sizeOf(dims)} elements, data has ${data.length}`);
+    // Node-API does not give the memory of a SharedArrayBuffer.
+    const own = data.buffer instanceof SharedArrayBuffer ? data.slice() : data;
     const handle = this.#open();
     this.#reserve(data.byteLength);
     this.#submit();
     return this.#source({ dtype: type, shape: dims }, 'tensor', (slot, generation) =>
-      this.#addon.upload(handle, slot, generation, dtypeCode(type), dims, data),
+      this.#addon.upload(handle, slot, generation, dtypeCode(type), dims, own),
     );
   }
 
@@ -87,6 +89,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
    */
   fromFile(path: string, byteOffset: number, shape: readonly number[], dtype: DType): Tensor {
     const file = resolve(checkString('fromFile: path', path));
+    if (file.includes('\0')) refuse('fromFile: path', path, 'a path without a zero character');
     checkInt('fromFile: byteOffset', byteOffset, 0);
     const dims = [...checkShape('fromFile: shape', shape)];
     checkEnum('fromFile: dtype', dtype, DTYPES);

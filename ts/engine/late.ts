@@ -45,7 +45,9 @@ export function toError(e: unknown): Error {
 
 function fromWorker(e: NativeError): Error {
   if (e.code === CANCELLED) return new AbortError(`[${e.op}] ${e.message}`);
-  const message = `[${e.op}] ${e.message}${e.shapes ? ` (${e.shapes})` : ''}, command ${e.command}`;
+  // A kernel's message may begin with its op.
+  const prefix = `[${e.op}] `;
+  const message = `${e.message.startsWith(prefix) ? '' : prefix}${e.message}${e.shapes ? ` (${e.shapes})` : ''}, command ${e.command}`;
   if (e.code === OUT_OF_MEMORY) return new OutOfMemoryError(message, e);
   return new EngineError(message, { op: e.op, command: e.command, shapes: e.shapes }, CODES[e.code]);
 }

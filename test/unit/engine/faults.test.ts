@@ -198,6 +198,14 @@ test('a tensor larger than any array: the read is out of memory, a tensor that c
   await engine.close();
 });
 
+test('the message of a kernel names its op once', async () => {
+  const engine = await createEngine({ threads: 1 });
+  const table = engine.tensor(new Float32Array(4), [2, 2]);
+  const e = (await outcome(engine.ops.embedding(table, engine.tensor(Int32Array.of(0, 2), [2])).read())) as EngineError;
+  assert.is(e.message, '[embedding] idx[1] is 2, the table [2,2] has rows 0 to 1 (f32[2,2], i32[2] -> f32[2,2]), command 3');
+  await engine.close();
+});
+
 test('a lost device fails what follows with the same error', async () => {
   const engine = await createEngine({ device: 'null', fault: { failCommand: 2, code: 8 } });
   const a = engine.ops.fill({ shape: [1] });

@@ -61,6 +61,9 @@ test('missing, short, shrunk and odd files are late errors, no crash', async () 
   assert.match(await fails(engine.fromFile(join(folder, 'no.bin'), 0, [2], 'f32').read()), /^ERR_IO .*cannot open .*No such file/);
   assert.match(await fails(engine.fromFile(path, 19_996, [2], 'f32').read()), /^ERR_IO .*has 20000 bytes, 8 wanted at offset 19996/);
   assert.match(await fails(engine.fromFile(folder, 0, [2], 'f32').read()), /^ERR_IO .*not a regular file/);
+  const long = `${'x'.repeat(300)}/no.bin`;
+  assert.match(await fails(engine.fromFile(long, 0, [2], 'f32').read()), /cannot open \.\.\.x+\/no\.bin: File name too long/);
+  assert.throws(() => engine.fromFile(`${path}\0.bin`, 0, [2], 'f32'), /a path without a zero character/);
   const t = engine.fromFile(path, 0, [5000], 'f32');
   assert.is(await fails(t.read()), 'ok');
   truncateSync(path, 100);

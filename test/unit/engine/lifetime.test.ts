@@ -40,6 +40,18 @@ test('10,000 steps hold the memory of one', async () => {
   assert.is(engine.stats().ops.accumulate?.count, 10_001);
 });
 
+test('a tensor takes a copy of its data, also out of shared memory', async () => {
+  const cpu = await createEngine({ threads: 1 });
+  for (const buffer of [new SharedArrayBuffer(16), new ArrayBuffer(16)]) {
+    const data = new Float32Array(buffer, 4, 3);
+    data.set([1, 2, 3]);
+    const t = cpu.tensor(data, [3]);
+    data.fill(9);
+    assert.equal(await t.read(), Float32Array.of(1, 2, 3));
+  }
+  await cpu.close();
+});
+
 test('dispose in flight: what is enqueued before still runs', async () => {
   const a = two();
   const b = engine.ops.unary(a, { fn: 'neg' });
