@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 namespace ns::core {
 
@@ -96,7 +97,13 @@ std::shared_ptr<File> Files::open(const std::string& path, Status& status) {
     open_.erase(found);
   }
   auto file = File::open(path, status);
-  if (file) open_[path] = file;
+  if (!file) return file;
+  // Entries of files that are closed again are swept out once they may be the greater part.
+  if (open_.size() >= sweepAt_) {
+    for (auto it = open_.begin(); it != open_.end();) it = it->second.expired() ? open_.erase(it) : std::next(it);
+    sweepAt_ = 2 * open_.size() + 64;
+  }
+  open_[path] = file;
   return file;
 }
 

@@ -54,6 +54,7 @@ class Files {
 
  private:
   std::map<std::string, std::weak_ptr<File>> open_;
+  size_t sweepAt_ = 64;
 };
 
 }  // namespace ns::core

@@ -12,7 +12,6 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -190,8 +189,8 @@ Pool::Pool(int threads) : state_(new State) {
   try {
     state_->workers.reserve(static_cast<size_t>(wanted));
     for (int i = 1; i < wanted; i++) state_->workers.emplace_back([s = state_.get(), i] { s->workerLoop(i); });
-  } catch (const std::system_error&) {
-    // Fewer threads than asked for; threads() tells how many.
+  } catch (const std::exception&) {
+    // No thread or no memory for one: fewer than asked for; threads() tells how many.
   }
 }
 

@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { Philox } from '../../../ts/core/philox.js';
 import type { Handle, NativeError } from '../../../ts/engine/addon.js';
 import { loadAddon } from '../../../ts/engine/loader.js';
+import { SlotIds } from '../../../ts/engine/slots.js';
 import { OPS } from '../../../ts/gen/ops.js';
 
 const test = suite('wire format');
@@ -135,6 +136,15 @@ test('arguments of the addon itself', () => {
   assert.throws(() => loose.read?.(handle, 0, 1, [1]));
   assert.throws(() => loose.progress?.(handle, new Float64Array(1)));
   assert.throws(() => loose.create?.('tpu', 0, 0, '', 1, 1, () => {}));
+});
+
+test('slots are numbered anew after a release, and are bounded', () => {
+  const ids = new SlotIds(2);
+  const [a, b] = [ids.take(), ids.take()];
+  assert.equal([a, b, ids.generation(a)], [0, 1, 1]);
+  assert.throws(() => ids.take(), /2 tensors are alive/);
+  ids.give(a);
+  assert.equal([ids.take(), ids.generation(a)], [0, 2]);
 });
 
 test.run();
