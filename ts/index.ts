@@ -14,7 +14,16 @@ export {
 } from './checkpoint/index.js';
 export type { DType } from './core/dtype.js';
 export * from './core/errors.js';
-export { decodeImage, encodePng, loadImages, makeGrid } from './data/index.js';
+export {
+  type DecodeOptions as DecodeImageOptions,
+  decodeImage,
+  encodePng,
+  type GridOptions,
+  type LoadImagesOptions,
+  loadImages,
+  makeGrid,
+  type RawImage,
+} from './data/index.js';
 export {
   createEngine,
   type DeviceInfo,

@@ -1,14 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { drawText, fitText, GLYPH_HEIGHT, GLYPH_WIDTH } from '../../ts/cli/font.js';
-import { defaultColumns, grid, type Picture, psnr } from '../../ts/cli/grid.js';
+import { defaultColumns, grid, psnr } from '../../ts/cli/grid.js';
+import type { RawImage } from '../../ts/data/index.js';
 
-const plain = (width: number, height: number, value: number): Picture => ({
+const plain = (width: number, height: number, value: number): RawImage => ({
   width,
   height,
   data: new Uint8Array(width * height * 3).fill(value),
 });
-const at = (p: Picture, x: number, y: number): number[] => [...p.data.subarray((y * p.width + x) * 3, (y * p.width + x) * 3 + 3)];
+const at = (p: RawImage, x: number, y: number): number[] => [...p.data.subarray((y * p.width + x) * 3, (y * p.width + x) * 3 + 3)];
 
 test('pictures lie row by row with a gap, on white', () => {
   const g = grid([plain(4, 3, 10), plain(4, 3, 20), plain(4, 3, 30)], { columns: 2, gap: 2 });

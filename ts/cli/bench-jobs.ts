@@ -1,5 +1,6 @@
 // Whole jobs, timed through the public API: generate, decode, encode.
-import type { RawImage, Tokens } from '../sample/index.js';
+import type { RawImage } from '../data/index.js';
+import type { Tokens } from '../sample/index.js';
 import type { BenchOptions } from './bench-shared.js';
 import { environment, median } from './bench-time.js';
 import type { Context } from './context.js';

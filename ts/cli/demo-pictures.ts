@@ -1,6 +1,6 @@
 // Test pictures drawn by program: a landscape, bubbles, a colour wheel, woven ribbons.
 import sharp from 'sharp';
-import type { Picture } from './grid.js';
+import type { RawImage } from '../data/index.js';
 
 type Draw = (size: number) => string;
 
@@ -95,7 +95,7 @@ export const DEMO_PICTURES: readonly { name: string; draw: Draw }[] = [
 ];
 
 /** Draws a test picture with size x size pixels. */
-export async function drawPicture(draw: Draw, size: number): Promise<Picture> {
+export async function drawPicture(draw: Draw, size: number): Promise<RawImage> {
   const data = await sharp(Buffer.from(draw(size)))
     .flatten({ background: '#ffffff' })
     .removeAlpha()

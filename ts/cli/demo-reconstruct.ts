@@ -1,10 +1,11 @@
 // The first half of the demo: pictures through an untrained VQVAE, and proof that the quantisation converges over the scales.
+import type { RawImage } from '../data/index.js';
 import type { Engine, Tensor } from '../engine/index.js';
 import { type VqvaeConfig, VqvaeModel } from '../models/vqvae/index.js';
 import { InitSource, WeightReader } from '../nn/index.js';
 import { VQVAE } from '../sample/index.js';
 import { cholesky, nearIdentity, OverlaySource, relativeDistance, secondMoment, spreadCodes } from './demo-codebook.js';
-import { type Picture, psnr } from './grid.js';
+import { psnr } from './grid.js';
 
 const CODEBOOK = 'quantize.embedding.weight';
 const PHI = /^quantize\.quant_resi\..*weight$/;
@@ -16,7 +17,7 @@ export interface Converged {
   tokens: number;
   rows: ConvergedRow[];
   /** decode(f), the limit without quantisation, per picture */
-  limit: Picture[];
+  limit: RawImage[];
 }
 
 export interface ConvergedRow {
@@ -25,11 +26,11 @@ export interface ConvergedRow {
   residual: number;
   /** PSNR of decode(fHat_k) against decode(f), dB, per picture */
   psnr: number[];
-  pictures: Picture[];
+  pictures: RawImage[];
 }
 
 /** Random weights of this seed, with a random codebook that follows the second moment of the pictures' features, and phi near the identity. */
-export async function seededVqvae(engine: Engine, config: VqvaeConfig, seed: number, pictures: readonly Picture[]): Promise<VQVAE> {
+export async function seededVqvae(engine: Engine, config: VqvaeConfig, seed: number, pictures: readonly RawImage[]): Promise<VQVAE> {
   const model = new VqvaeModel(config);
   const random = new InitSource(model.parameters(), seed);
   try {
@@ -59,7 +60,7 @@ async function drawnValues(engine: Engine, source: InitSource, name: string): Pr
   return values;
 }
 
-function toTensor(engine: Engine, pictures: readonly Picture[]): Tensor {
+function toTensor(engine: Engine, pictures: readonly RawImage[]): Tensor {
   const { width, height } = pictures[0]!;
   const bytes = new Uint8Array(pictures.length * width * height * 3);
   for (const [i, picture] of pictures.entries()) bytes.set(picture.data, i * width * height * 3);
@@ -69,7 +70,7 @@ function toTensor(engine: Engine, pictures: readonly Picture[]): Tensor {
 /** Encodes, quantises scale by scale and decodes every step; step is called after each decoded scale. */
 export async function converge(
   vqvae: VQVAE,
-  pictures: readonly Picture[],
+  pictures: readonly RawImage[],
   signal: AbortSignal,
   step: (note: string) => void,
 ): Promise<Converged> {

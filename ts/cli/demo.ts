@@ -2,12 +2,13 @@
 import { basename, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { ArgumentError } from '../core/errors.js';
+import type { RawImage } from '../data/index.js';
 import { createEngine, type Engine } from '../engine/index.js';
 import { VAR, type VQVAE } from '../sample/index.js';
 import { type CommonOptions, Context, common, duration } from './context.js';
 import { DEMO_PICTURES, drawPicture } from './demo-pictures.js';
 import { type Converged, converge, seededVqvae } from './demo-reconstruct.js';
-import { grid, type Picture } from './grid.js';
+import { grid } from './grid.js';
 import { ensureFolder, imageFiles, loadPicture, writePng } from './images.js';
 import { integer } from './options.js';
 import { type ModelSize, modelSize } from './presets.js';
@@ -45,7 +46,7 @@ async function takePictures(
   engine: Engine,
   files: readonly string[] | undefined,
   side: number,
-): Promise<{ names: string[]; pictures: Picture[] }> {
+): Promise<{ names: string[]; pictures: RawImage[] }> {
   if (!files) {
     const pictures = await Promise.all(DEMO_PICTURES.map((p) => drawPicture(p.draw, side)));
     return { names: DEMO_PICTURES.map((p) => p.name), pictures };
@@ -64,8 +65,8 @@ function convergenceTable({ rows }: Converged): string {
   return [`  scale  tokens   |f-fHat|/|f|  PSNR, dB`, ...lines].join('\n');
 }
 
-function convergenceGrid(pictures: readonly Picture[], names: readonly string[], made: Converged): Picture {
-  const cells: Picture[] = [];
+function convergenceGrid(pictures: readonly RawImage[], names: readonly string[], made: Converged): RawImage {
+  const cells: RawImage[] = [];
   const captions: string[] = [];
   for (const [i, picture] of pictures.entries()) {
     cells.push(picture, ...made.rows.map((r) => r.pictures[i]!), made.limit[i]!);
@@ -75,7 +76,7 @@ function convergenceGrid(pictures: readonly Picture[], names: readonly string[],
   return grid(cells, { columns: made.rows.length + 2, captions, title });
 }
 
-async function generateGrid(ctx: Context, vqvae: VQVAE, size: ModelSize, options: DemoOptions, watch: Stopwatch): Promise<Picture> {
+async function generateGrid(ctx: Context, vqvae: VQVAE, size: ModelSize, options: DemoOptions, watch: Stopwatch): Promise<RawImage> {
   const { engine } = vqvae;
   const random = await watch.time('make the random VAR', () =>
     VAR.init(engine, { vqvae, config: size.var, seed: options.seed, signal: ctx.signal }),

@@ -31,15 +31,13 @@ interface Item {
 
 /** Every image has a seed of its own, so that it can be made again alone and the batch size changes nothing. */
 function items(models: Models, options: GenerateCliOptions): Item[] {
-  if (options.labels && options.random !== undefined) throw new ArgumentError('--random: cannot be combined with --labels');
   const { config } = models.var;
-  const all = (options.labels ?? Array.from({ length: options.random ?? 1 }, () => undefined)).map((label, i) => {
+  return (options.labels ?? Array.from({ length: options.random ?? 1 }, () => undefined)).map((label, i) => {
     const seed = options.seed + i;
     if (label !== undefined && label >= config.numClasses)
       throw new ArgumentError(`--labels: got ${label}, accepted: 0 to ${config.numClasses - 1} (the classes of this model)`);
     return { label: label ?? checkRequest({ seed }, config).labels[0]!, seed };
   });
-  return all;
 }
 
 interface Made {
@@ -77,6 +75,7 @@ async function make(ctx: Context, models: Models, list: readonly Item[], options
 }
 
 async function generate(ctx: Context, options: GenerateCliOptions): Promise<void> {
+  if (options.labels && options.random !== undefined) throw new ArgumentError('--random: cannot be combined with --labels');
   const nameOf = options.classNames ? await readClassNames(options.classNames) : () => undefined;
   const { file, folder, stem } = await outputPaths(options.out, 'grid');
   await using models = await loadModels(ctx, options);

@@ -1,12 +1,6 @@
 // Image grids with captions, as plain RGB bytes.
+import { paste, type RawImage } from '../data/index.js';
 import { drawText, fitText, GLYPH_HEIGHT } from './font.js';
-
-/** RGB bytes, row by row, three per pixel. */
-export interface Picture {
-  width: number;
-  height: number;
-  data: Uint8Array;
-}
 
 export interface GridOptions {
   columns?: number;
@@ -18,16 +12,10 @@ export interface GridOptions {
 const BACKGROUND = [255, 255, 255];
 const INK = [32, 32, 32];
 
-function blank(width: number, height: number): Picture {
+function blank(width: number, height: number): RawImage {
   const data = new Uint8Array(width * height * 3);
   for (let i = 0; i < data.length; i += 3) data.set(BACKGROUND, i);
   return { width, height, data };
-}
-
-function paste(dst: Picture, src: Picture, x: number, y: number): void {
-  for (let row = 0; row < src.height; row++) {
-    dst.data.set(src.data.subarray(row * src.width * 3, (row + 1) * src.width * 3), ((y + row) * dst.width + x) * 3);
-  }
 }
 
 /** Columns of a grid of n pictures: up to 8 in a row, else as square as it gets. */
@@ -36,7 +24,7 @@ export function defaultColumns(n: number): number {
 }
 
 /** Lays pictures out row by row on white; cells take the size of the largest picture; a caption stands under each picture. */
-export function grid(pictures: readonly Picture[], options: GridOptions = {}): Picture {
+export function grid(pictures: readonly RawImage[], options: GridOptions = {}): RawImage {
   const { captions, title, gap = 8 } = options;
   const columns = Math.min(options.columns ?? defaultColumns(pictures.length), pictures.length);
   const rows = Math.ceil(pictures.length / columns);

@@ -1,25 +1,19 @@
 // PNG files, written whole or not at all.
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
-import sharp from 'sharp';
 import { writeWhole } from '../checkpoint/index.js';
 import { ArgumentError } from '../core/errors.js';
-import { decodeImage, resizeCrop } from '../data/index.js';
+import { decodeImage, encodePng, type RawImage, resizeCrop } from '../data/index.js';
 import type { Engine } from '../engine/index.js';
-import type { Picture } from './grid.js';
 
 /** Writes an RGB picture as PNG and returns the path. */
-export async function writePng(path: string, picture: Picture, signal?: AbortSignal): Promise<string> {
-  const raw = { width: picture.width, height: picture.height, channels: 3 as const };
-  const png = await sharp(Buffer.from(picture.data.buffer, picture.data.byteOffset, picture.data.byteLength), { raw })
-    .png()
-    .toBuffer();
-  await writeWhole(path, png, { signal });
+export async function writePng(path: string, picture: RawImage, signal?: AbortSignal): Promise<string> {
+  await writeWhole(path, await encodePng(picture.data, picture.width, picture.height), { signal });
   return path;
 }
 
 /** Reads an image file as the reference's validation does: Lanczos to 1.125 times the side, then the centre crop. */
-export async function loadPicture(engine: Engine, path: string, side: number): Promise<Picture> {
+export async function loadPicture(engine: Engine, path: string, side: number): Promise<RawImage> {
   const image = await decodeImage(path);
   const tensor = resizeCrop(engine, image, { finalReso: side });
   try {

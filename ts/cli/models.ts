@@ -66,6 +66,8 @@ export async function loadModels(ctx: Context, options: ModelOptions, which: 'bo
   const files = [options.vae, options.var].filter((f) => f !== undefined);
   if (options.init !== undefined && files.length)
     throw new ArgumentError(`--init: cannot be combined with --vae or --var (given: ${files.join(', ')})`);
+  if (options.init !== undefined && options.patchNums)
+    throw new ArgumentError(`--patch-nums: cannot be combined with --init, the preset ${options.init} has its own`);
   if (options.init === undefined) {
     need('--vae', options.vae, 'a VQVAE');
     if (which === 'both') need('--var', options.var, 'a VAR transformer');

@@ -2,12 +2,13 @@
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { ArgumentError } from '../core/errors.js';
+import type { RawImage } from '../data/index.js';
 import type { RgbImage } from '../sample/index.js';
 import { type CommonOptions, Context, common, duration } from './context.js';
-import { grid, type Picture, psnr } from './grid.js';
+import { grid, psnr } from './grid.js';
 import { ensureFolder, imageFiles, loadPicture, uniqueNames, writePng } from './images.js';
 import { loadModels, type ModelOptions, type Models, modelOptions } from './models.js';
-import { readTokens } from './tokens-file.js';
+import { checkTokensName, readTokens } from './tokens-file.js';
 
 interface ReconstructOptions extends CommonOptions, ModelOptions {
   out: string;
@@ -26,11 +27,11 @@ const dB = (v: number): string => (Number.isFinite(v) ? `${v.toFixed(2)} dB` : '
 
 /** One strip: the original (if there is one), then the reconstruction, or the image after every scale. */
 function strip(
-  original: Picture | undefined,
-  images: readonly Picture[],
+  original: RawImage | undefined,
+  images: readonly RawImage[],
   patchNums: readonly number[],
   perScale: boolean,
-): { strip: Picture; psnr?: number[] } {
+): { strip: RawImage; psnr?: number[] } {
   const values = original && images.map((image) => psnr(original.data, image.data));
   const names = perScale ? patchNums.map((pn, si) => `${si + 1}: ${pn}x${pn}`) : ['reconstruction'];
   const captions = [...(original ? ['original'] : []), ...names.map((name, i) => (values ? `${name} ${dB(values[i]!)}` : name))];
@@ -91,6 +92,7 @@ async function reconstruct(ctx: Context, paths: readonly string[], options: Reco
   if (options.tokens && paths.length) throw new ArgumentError('--tokens: cannot be combined with IMAGES');
   if (!options.tokens && paths.length === 0)
     throw new ArgumentError('IMAGES: nothing was given, accepted: image files or folders, or --tokens FILE');
+  if (options.tokens) checkTokensName('--tokens', options.tokens);
   await ensureFolder('--out', options.out);
   await using models = await loadModels(ctx, options, 'vae');
   const since = performance.now();

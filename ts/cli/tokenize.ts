@@ -1,8 +1,9 @@
 // nextscale tokenize: images to a file of tokens.
 import { dirname } from 'node:path';
 import { Command } from 'commander';
+import { joinTokens } from '../sample/tokens.js';
 import { type CommonOptions, Context, common, duration } from './context.js';
-import { ensureFolder, imageFiles, loadPicture } from './images.js';
+import { ensureFolder, imageFiles } from './images.js';
 import { loadModels, type ModelOptions, modelOptions } from './models.js';
 import { checkTokensName, writeTokens } from './tokens-file.js';
 
@@ -24,12 +25,11 @@ async function tokenize(ctx: Context, paths: readonly string[], options: Tokeniz
   const parts: Int32Array[][] = [];
   for (let at = 0; at < files.length; at += PART) {
     const part = files.slice(at, at + PART);
-    const pictures = await Promise.all(part.map((file) => loadPicture(models.engine, file, vqvae.resolution)));
-    parts.push((await vqvae.tokenize(pictures, { signal: ctx.signal })).tokens);
+    parts.push((await vqvae.tokenize(part, { signal: ctx.signal })).tokens);
     for (const file of part) progress.step(file);
   }
   progress.stop();
-  const tokens = patchNums.map((_, si) => Int32Array.from(parts.flatMap((part) => [...part[si]!])));
+  const tokens = patchNums.map((_, si) => joinTokens(parts.map((part) => part[si]!)));
   await writeTokens(options.out, { patchNums: [...patchNums], images: files, tokens }, ctx.signal);
   const seconds = (performance.now() - since) / 1000;
   const scales = patchNums.map((pn, si) => ({

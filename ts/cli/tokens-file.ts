@@ -47,7 +47,6 @@ export async function writeTokens(path: string, t: TokenFile, signal?: AbortSign
 const scaleKey = (si: number): string => `scale_${String(si).padStart(2, '0')}`;
 
 export async function readTokens(path: string): Promise<TokenFile> {
-  checkTokensName('--tokens', path);
   const t = extname(path).toLowerCase() === '.json' ? await readJson(path) : await readTensors(path);
   for (const [si, pn] of t.patchNums.entries()) {
     const want = t.images.length * pn * pn;
@@ -78,13 +77,24 @@ async function readJson(path: string): Promise<TokenFile> {
   return { patchNums, images: images.map((i) => String(i.file)), tokens };
 }
 
+function namesOf(json: string): string[] | null {
+  try {
+    const names = JSON.parse(json) as unknown;
+    return Array.isArray(names) && names.length > 0 ? names.map(String) : null;
+  } catch {
+    return null;
+  }
+}
+
 async function readTensors(path: string): Promise<TokenFile> {
   using file = await openCheckpoint(path);
   const { format, patch_nums = '', images = '[]' } = file.metadata;
   if (format !== TOKENS_FORMAT)
     throw new CheckpointError(`${path}: not a ${TOKENS_FORMAT} file (metadata format is ${format ?? 'absent'})`, { file: path });
   const patchNums = patch_nums.split('_').map(Number);
-  const names = JSON.parse(images) as string[];
+  const names = namesOf(images);
+  if (!patchNums.every((pn) => Number.isInteger(pn) && pn > 0) || !names)
+    throw new CheckpointError(`${path}: patch_nums or images of its metadata cannot be read`, { file: path });
   const tokens: Int32Array[] = [];
   for (const si of patchNums.keys()) tokens.push(new Int32Array((await file.bytes(scaleKey(si))).slice().buffer));
   return { patchNums, images: names, tokens };

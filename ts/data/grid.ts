@@ -1,6 +1,6 @@
 import { checkArray, checkInt } from '../core/check.js';
 import { ArgumentError } from '../core/errors.js';
-import type { RgbImage } from './image.js';
+import type { RawImage } from './image.js';
 
 export interface GridOptions {
   /** Images in a row; by default the grid is as square as it gets. */
@@ -11,8 +11,14 @@ export interface GridOptions {
   background?: number;
 }
 
+/** Copies `src` into `dst`, its corner at (x, y); it must fit. */
+export function paste(dst: RawImage, src: RawImage, x: number, y: number): void {
+  const row = src.width * 3;
+  for (let i = 0; i < src.height; i++) dst.data.set(src.data.subarray(i * row, (i + 1) * row), ((y + i) * dst.width + x) * 3);
+}
+
 /** Lays images of one size out row by row. */
-export function makeGrid(images: readonly RgbImage[], options: GridOptions = {}): RgbImage {
+export function makeGrid(images: readonly RawImage[], options: GridOptions = {}): RawImage {
   checkArray('images', images, 1);
   const { width, height } = images[0]!;
   const odd = images.findIndex((image) => image.width !== width || image.height !== height);
@@ -23,13 +29,12 @@ export function makeGrid(images: readonly RgbImage[], options: GridOptions = {})
   const rows = Math.ceil(images.length / columns);
   const outWidth = columns * (width + padding) + padding;
   const outHeight = rows * (height + padding) + padding;
-  const data = new Uint8Array(outWidth * outHeight * 3).fill(checkInt('background', options.background ?? 255, 0, 255));
+  const background = checkInt('background', options.background ?? 255, 0, 255);
+  const out = { data: new Uint8Array(outWidth * outHeight * 3).fill(background), width: outWidth, height: outHeight };
   for (const [i, image] of images.entries()) {
     const x = padding + (i % columns) * (width + padding);
     const y = padding + Math.floor(i / columns) * (height + padding);
-    for (let row = 0; row < height; row++) {
-      data.set(image.data.subarray(row * width * 3, (row + 1) * width * 3), ((y + row) * outWidth + x) * 3);
-    }
+    paste(out, image, x, y);
   }
-  return { data, width: outWidth, height: outHeight };
+  return out;
 }

@@ -4,11 +4,12 @@ import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp';
 import { checkInt, refuse } from '../core/check.js';
 import { ArgumentError, ImageError } from '../core/errors.js';
 
-/** 8-bit image: RGB, row by row, width * height * 3 bytes. */
-export interface RgbImage {
-  data: Uint8Array;
-  width: number;
-  height: number;
+/** An RGB image: bytes in rows from the top, three per pixel. */
+export interface RawImage {
+  /** width * height * 3 bytes. */
+  readonly data: Uint8Array;
+  readonly width: number;
+  readonly height: number;
 }
 
 export interface DecodeOptions {
@@ -27,7 +28,7 @@ const FORMATS: ReadonlySet<string> = new Set(['jpeg', 'png', 'webp', 'gif', 'tif
  * hidden colours stay), gray is repeated, 16-bit samples keep their high byte, CMYK becomes (255-C)(255-K)/255; of an animation the
  * first frame. Throws ImageError for unreadable, truncated, empty or too large input.
  */
-export async function decodeImage(input: string | Uint8Array, options: DecodeOptions = {}): Promise<RgbImage> {
+export async function decodeImage(input: string | Uint8Array, options: DecodeOptions = {}): Promise<RawImage> {
   const name = typeof input === 'string' ? input : (options.name ?? 'image');
   const maxPixels = checkInt('maxPixels', options.maxPixels ?? MAX_PIXELS, 1);
   if (typeof input !== 'string' && !(input instanceof Uint8Array)) refuse(name, input, 'a path, or the bytes of a file as Uint8Array');
@@ -74,7 +75,7 @@ function reason(error: unknown, maxPixels: number): string {
   return `cannot be decoded: ${text.trim().replace(/\s*\n\s*/g, '; ')}`;
 }
 
-async function decodeRgb(pipeline: Sharp): Promise<RgbImage> {
+async function decodeRgb(pipeline: Sharp): Promise<RawImage> {
   const { data, info } = await pipeline.toColourspace('srgb').removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
   const { width, height } = info;
   return { data: info.channels === 1 ? repeatGray(data) : bytesOf(data, info, 3), width, height };
@@ -91,7 +92,7 @@ function bytesOf(data: Uint8Array, info: OutputInfo, channels: number): Uint8Arr
   return new Uint8Array(data.buffer, data.byteOffset, data.length);
 }
 
-async function decodeCmyk(pipeline: Sharp): Promise<RgbImage> {
+async function decodeCmyk(pipeline: Sharp): Promise<RawImage> {
   const { data, info } = await pipeline
     .pipelineColourspace('cmyk')
     .toColourspace('cmyk')
@@ -114,7 +115,7 @@ function divide255(x: number): number {
 }
 
 /** RGB bytes (HWC) as a PNG file. Throws ArgumentError when their number is not width * height * 3. */
-export async function encodePng(data: Uint8Array, width: number, height: number): Promise<Uint8Array> {
+export async function encodePng(data: Uint8Array, width: number, height: number): Promise<Buffer> {
   checkInt('width', width, 1, 65535);
   checkInt('height', height, 1, 65535);
   if (data.length !== width * height * 3)

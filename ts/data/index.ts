@@ -1,5 +1,5 @@
-export { type GridOptions, makeGrid } from './grid.js';
-export { type DecodeOptions, decodeImage, encodePng, type RgbImage } from './image.js';
+export { type GridOptions, makeGrid, paste } from './grid.js';
+export { type DecodeOptions, decodeImage, encodePng, type RawImage } from './image.js';
 export {
   type LoadImagesOptions,
   loadImages,

@@ -3,7 +3,7 @@ import { checkArray, checkInt, checkNumber, throwIfAborted } from '../core/check
 import { ArgumentError } from '../core/errors.js';
 import { roundHalfEven } from '../core/round.js';
 import type { Engine, Tensor } from '../engine/index.js';
-import { type DecodeOptions, decodeImage, type RgbImage } from './image.js';
+import { type DecodeOptions, decodeImage, type RawImage } from './image.js';
 
 export interface PreprocessOptions {
   /** Height and width of the result. */
@@ -35,7 +35,7 @@ export function placement(width: number, height: number, { finalReso, midReso = 
 }
 
 /** Resized and cropped bytes, [finalReso, finalReso, 3] u8. */
-export function resizeCrop(engine: Engine, image: RgbImage, options: PreprocessOptions): Tensor {
+export function resizeCrop(engine: Engine, image: RawImage, options: PreprocessOptions): Tensor {
   const { width, height } = image;
   if (image.data.length !== width * height * 3)
     throw new ArgumentError(`image: ${width} x ${height} RGB needs ${width * height * 3} bytes, given ${image.data.length}`);
@@ -51,7 +51,7 @@ export function resizeCrop(engine: Engine, image: RgbImage, options: PreprocessO
 }
 
 /** An image as the model takes it: [finalReso, finalReso, 3] f32 in [-1, 1]. */
-export function preprocess(engine: Engine, image: RgbImage, options: PreprocessOptions): Tensor {
+export function preprocess(engine: Engine, image: RawImage, options: PreprocessOptions): Tensor {
   return engine.scope(() => engine.ops.imageToUnit(resizeCrop(engine, image, options)));
 }
 

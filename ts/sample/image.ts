@@ -1,10 +1,4 @@
-/** An RGB image: bytes in rows from the top, three per pixel. */
-export interface RawImage {
-  /** width * height * 3 bytes. */
-  readonly data: Uint8Array;
-  readonly width: number;
-  readonly height: number;
-}
+import { encodePng, type RawImage } from '../data/index.js';
 
 /** A decoded image. */
 export class RgbImage implements RawImage {
@@ -15,11 +9,8 @@ export class RgbImage implements RawImage {
   ) {}
 
   /** The image as a PNG file. */
-  async toPng(): Promise<Buffer> {
-    const { default: sharp } = await import('sharp');
-    return sharp(this.data, { raw: { width: this.width, height: this.height, channels: 3 } })
-      .png()
-      .toBuffer();
+  toPng(): Promise<Buffer> {
+    return encodePng(this.data, this.width, this.height);
   }
 }
 

@@ -1,5 +1,5 @@
 export { type GenerateResult, Generation, type ScalePreview } from './generation.js';
-export { type RawImage, RgbImage } from './image.js';
+export { RgbImage } from './image.js';
 export type { ImageInput } from './input.js';
 export type { GenerateOptions, ImageOptions } from './options.js';
 export type { WeightInput } from './source.js';

@@ -1,8 +1,7 @@
 import { throwIfAborted } from '../core/check.js';
 import { ArgumentError, ShapeError } from '../core/errors.js';
-import { decodeImage, resizeCrop } from '../data/index.js';
+import { decodeImage, type RawImage, resizeCrop } from '../data/index.js';
 import type { Engine, Tensor } from '../engine/index.js';
-import type { RawImage } from './image.js';
 
 /** A file, which is resized and cropped as for validation, or bytes of exactly the model's size. */
 export type ImageInput = string | RawImage;
