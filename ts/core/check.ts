@@ -73,7 +73,10 @@ export function checkSignal(signal: unknown): AbortSignal | undefined {
 }
 
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new AbortError('the work was aborted', { cause: signal.reason });
+  if (!signal?.aborted) return;
+  const { reason } = signal;
+  const why = reason instanceof Error && reason.name !== 'AbortError' ? `: ${reason.message}` : '';
+  throw new AbortError(`the work was aborted${why}`, { cause: reason });
 }
 
 /** Refuses options that are not known, and lists those that are. */

@@ -1,4 +1,4 @@
-import { throwIfAborted } from '../core/check.js';
+import { show, throwIfAborted } from '../core/check.js';
 import { ArgumentError, ShapeError } from '../core/errors.js';
 import { decodeImage, type RawImage, resizeCrop } from '../data/index.js';
 import type { Engine, Tensor } from '../engine/index.js';
@@ -43,9 +43,7 @@ export async function imageBatch(engine: Engine, images: readonly ImageInput[], 
 
 function checkRaw(image: RawImage, name: string, height: number, width: number): RawImage {
   if (typeof image !== 'object' || image === null || !(image.data instanceof Uint8Array))
-    throw new ArgumentError(
-      `${name}: a path or { data: Uint8Array, width, height } is expected, given ${image === null ? 'null' : typeof image}`,
-    );
+    throw new ArgumentError(`${name}: a path or { data: Uint8Array, width, height } is expected, given ${show(image)}`);
   if (image.width !== width || image.height !== height)
     throw new ShapeError(`${name} is ${image.width} x ${image.height} pixels, this model takes ${width} x ${height}`);
   if (image.data.length !== width * height * 3)

@@ -13,13 +13,20 @@ export interface OpenedWeights {
 
 interface Family {
   readonly name: 'VQVAE' | 'VAR';
+  /** Its option on the command line. */
+  readonly option: string;
   /** A key that every state dict of the family has. */
   readonly probe: string;
   readonly roots: readonly string[];
 }
 
-export const VQVAE_FAMILY: Family = { name: 'VQVAE', probe: 'quantize.embedding.weight', roots: ['trainer.vae_local', 'vae_local'] };
-export const VAR_FAMILY: Family = { name: 'VAR', probe: 'class_emb.weight', roots: ['trainer.var_wo_ddp', 'var_wo_ddp'] };
+export const VQVAE_FAMILY: Family = {
+  name: 'VQVAE',
+  option: '--vae',
+  probe: 'quantize.embedding.weight',
+  roots: ['trainer.vae_local', 'vae_local'],
+};
+export const VAR_FAMILY: Family = { name: 'VAR', option: '--var', probe: 'class_emb.weight', roots: ['trainer.var_wo_ddp', 'var_wo_ddp'] };
 
 /** Opens a file, or takes an opened one, at the place where the family's state dict lies. */
 export async function openWeights(input: WeightInput, family: Family): Promise<OpenedWeights> {
@@ -48,7 +55,7 @@ function locate(source: WeightSource, family: Family): WeightSource {
     }
   }
   const other = family.name === 'VAR' ? VQVAE_FAMILY : VAR_FAMILY;
-  const hint = source.has(other.probe) ? `; it is a ${other.name} (use ${other.name}.load)` : '';
+  const hint = source.has(other.probe) ? `; it is a ${other.name} (for ${other.name}.load, or ${other.option})` : '';
   throw new CheckpointError(`${source.path}: no ${family.name} state dict, it has no ${family.probe}${hint}`, {
     file: source.path,
     key: family.probe,

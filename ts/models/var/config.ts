@@ -108,7 +108,7 @@ export function checkPairing(config: VarConfig, vqvae: VqvaeConfig, path: string
   if (config.zChannels !== vqvae.zChannels) wrong.push(`zChannels ${config.zChannels} (the VQVAE has ${vqvae.zChannels})`);
   if (JSON.stringify(config.patchNums) !== JSON.stringify(vqvae.patchNums))
     wrong.push(
-      `patchNums ${config.patchNums.join('_')} (the VQVAE has ${vqvae.patchNums.join('_')}; load it with config { patchNums: [${config.patchNums}] })`,
+      `patchNums ${config.patchNums.join('_')} (the VQVAE has ${vqvae.patchNums.join('_')}; give VQVAE.load { patchNums: [${config.patchNums}] }, or --patch-nums ${config.patchNums.join('_')})`,
     );
   if (wrong.length > 0) throw new ArgumentError(`VAR and VQVAE do not fit: ${path} needs ${wrong.join(' and ')}${released(config)}`);
 }
