@@ -46,6 +46,21 @@ test('errors are JSON with --json', async () => {
   assert.is((JSON.parse(failure.stdout) as { error: { name: string } }).error.name, 'CheckpointError');
 });
 
+test('options that contradict each other are refused before anything is loaded', async () => {
+  const cases: readonly [string[], RegExp][] = [
+    [['generate', '--vae', 'none.pth', '--var', 'none.pth', '--labels', '1', '--random', '2'], /--random: cannot be combined with --labels/],
+    [['generate', '--init', 'tiny', '--patch-nums', '1_2'], /--patch-nums: cannot be combined with --init/],
+    [['generate', '--init', 'tiny', '--vae', 'x.pth'], /--init: cannot be combined with --vae or --var/],
+    [['reconstruct', '--init', 'tiny', '--tokens', 'x.png'], /--tokens: got 'x.png', accepted: .*safetensors or .json/],
+  ];
+  for (const [args, message] of cases) {
+    const { code, stderr } = await nextscale(args);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+    assert.not.match(stderr, /warning/);
+  }
+});
+
 interface Finding {
   name: string;
   state: 'ok' | 'note' | 'bad';

@@ -95,7 +95,7 @@ async function fromSeed(ctx: Context, engine: Engine, options: ModelOptions, whi
   const size = modelSize(options.init!);
   const { signal } = ctx;
   ctx.warn(`--init ${options.init}: the weights are random (seed ${options.initSeed}) and untrained, the pictures will be noise`);
-  const vqvae = await VQVAE.init(engine, { ...size.vqvae, seed: options.initSeed });
+  const vqvae = await VQVAE.init(engine, { ...size.vqvae, seed: options.initSeed, signal });
   const transformer =
     which === 'both'
       ? await VAR.init(engine, { vqvae, config: size.var, seed: options.initSeed, dtype: options.dtype, signal })

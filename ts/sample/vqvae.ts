@@ -34,6 +34,7 @@ export interface VqvaeInitOptions extends Partial<VqvaeConfig> {
   /** Start of the codebook: 0 N(0, 1), > 0 truncated normal of that std, < 0 uniform of |eini| / V. */
   eini?: number;
   winograd?: WinogradTile;
+  signal?: AbortSignal;
 }
 
 interface WorkOptions {
@@ -108,15 +109,16 @@ export class VQVAE {
   /** A model of seeded random weights, distributed as the reference starts them. */
   static async init(engine: Engine, options: VqvaeInitOptions = {}): Promise<VQVAE> {
     checkEngine(engine);
-    checkOptions('VQVAE.init', options, [...CONFIG_FIELDS, 'seed', 'eini', 'winograd']);
-    const { seed = 0, eini, winograd, ...config } = options;
+    checkOptions('VQVAE.init', options, [...CONFIG_FIELDS, 'seed', 'eini', 'winograd', 'signal']);
+    const { seed = 0, eini, winograd, signal, ...config } = options;
+    checkSignal(signal);
     checkInt('seed', seed, 0, Number.MAX_SAFE_INTEGER);
     checkNumber('eini', eini ?? 0, -1e6, 1e6);
     checkWinograd(winograd);
     const build: VqvaeBuildOptions = { winograd, eini };
     const model = new VqvaeModel(vqvaeConfig(config), build);
     const vqvae = new VQVAE(engine, model, new InitSource(model.parameters(), seed), () => {});
-    await vqvae.prepare('lazy');
+    await vqvae.prepare('lazy', signal);
     return vqvae;
   }
 

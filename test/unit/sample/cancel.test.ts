@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { AbortError, createEngine, type Engine, VAR } from '../../../ts/index.js';
+import { AbortError, createEngine, type Engine, VAR, VQVAE } from '../../../ts/index.js';
 import { liveBytes, rejection, type Small, small } from './kit.js';
 
 const test = suite('cancelling');
@@ -36,6 +36,15 @@ test('an aborted signal is refused before any work', async () => {
   assert.is(error.name, 'AbortError');
   await engine.flush();
   assert.is(ops(), before);
+});
+
+test('an aborted start of models is refused, with the reason in the message', async () => {
+  const signal = AbortSignal.abort(new Error('closing'));
+  for (const work of [VQVAE.init(engine, { signal }), VAR.init(engine, { vqvae: models.vqvae, signal })]) {
+    const error = await rejection(work);
+    assert.instance(error, AbortError);
+    assert.is(error.message, 'the work was aborted: closing');
+  }
 });
 
 test('aborted after a scale, the generation rejects and frees everything', async () => {
