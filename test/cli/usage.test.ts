@@ -48,7 +48,10 @@ test('errors are JSON with --json', async () => {
 
 test('options that contradict each other are refused before anything is loaded', async () => {
   const cases: readonly [string[], RegExp][] = [
-    [['generate', '--vae', 'none.pth', '--var', 'none.pth', '--labels', '1', '--random', '2'], /--random: cannot be combined with --labels/],
+    [
+      ['generate', '--vae', 'none.pth', '--var', 'none.pth', '--labels', '1', '--random', '2'],
+      /--random: cannot be combined with --labels/,
+    ],
     [['generate', '--init', 'tiny', '--patch-nums', '1_2'], /--patch-nums: cannot be combined with --init/],
     [['generate', '--init', 'tiny', '--vae', 'x.pth'], /--init: cannot be combined with --vae or --var/],
     [['reconstruct', '--init', 'tiny', '--tokens', 'x.png'], /--tokens: got 'x.png', accepted: .*safetensors or .json/],
