@@ -15,9 +15,10 @@
 #include <thread>
 #include <vector>
 
+#include "native/cpu/cores.h"
+
 #if defined(__linux__)
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #endif
 
@@ -27,15 +28,6 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr int kSpins = 2000;  // pauses before a thread goes to sleep: some tens of microseconds
 constexpr int64_t kMaxChunks = int64_t{1} << 31;
-
-int availableCores() {
-#if defined(__linux__)
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
 
 void nameThread([[maybe_unused]] int index) {
 #if defined(__linux__)
@@ -184,7 +176,7 @@ struct Pool::State {
 };
 
 Pool::Pool(int threads) : state_(new State) {
-  const int wanted = std::min(threads > 0 ? threads : availableCores(), kMaxThreads);
+  const int wanted = std::min(threads > 0 ? threads : usableCores(), kMaxThreads);
   SignalMask mask;
   try {
     state_->workers.reserve(static_cast<size_t>(wanted));

@@ -1,12 +1,18 @@
 // Thread pool: every index once, fixed chunk boundaries, nesting, exceptions, many short regions, callers on several threads.
+#include <sys/stat.h>
+
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <mutex>
 #include <set>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
+#include "native/cpu/cores.h"
 #include "native/cpu/pool.h"
 #include "native/test/kernel_check.h"
 
@@ -107,6 +113,24 @@ void severalCallers(Pool& pool) {
 
 }  // namespace
 
+void quota() {
+  const std::pair<const char*, int> cases[] = {
+      {"max 100000", 0}, {"200000 100000", 2}, {"250000 100000", 3}, {"1000 100000", 1},
+      {"", 0},           {"200000", 0},        {"-1 100000", 0},     {"9223372036854775807 1", 1 << 20}};
+  for (const auto& [text, cores] : cases) check(ns::cpu::coresOfQuota(text) == cores, "cores of a quota", text);
+  char root[] = "/tmp/nextscale-cgroup-XXXXXX";
+  check(mkdtemp(root) != nullptr, "a folder is made");
+  const std::string top = root, a = top + "/a", b = a + "/b";
+  mkdir(a.c_str(), 0700);
+  mkdir(b.c_str(), 0700);
+  std::ofstream(a + "/cpu.max") << "150000 100000\n";
+  std::ofstream(b + "/cpu.max") << "max 100000\n";
+  check(ns::cpu::coresOfGroup(top, "/a/b") == 2, "a group above limits too");
+  check(ns::cpu::coresOfGroup(top, "/") == 0 && ns::cpu::coresOfGroup(top, "") == 0, "the root has no limit");
+  check(ns::cpu::coresOfGroup(top, "odd") == 0, "a group that is not there");
+  for (const std::string& path : {a + "/cpu.max", b + "/cpu.max", b, a, top}) remove(path.c_str());
+}
+
 int main() {
   for (int threads : {1, 2, 3, 8}) {
     Pool pool(threads);
@@ -120,5 +144,6 @@ int main() {
   }
   for (int i = 0; i < 200; i++) Pool pool(4);
   check(Pool(0).threads() >= 1, "0 means all cores");
+  quota();
   return finish();
 }
