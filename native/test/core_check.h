@@ -2,27 +2,15 @@
 #pragma once
 #include <chrono>
 #include <condition_variable>
-#include <cstdio>
 #include <map>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "native/core/engine.h"
+#include "native/test/check.h"
 
 namespace ns::test {
-
-inline int passed = 0, failed = 0;
-
-inline void check(bool ok, const char* what, const std::string& detail = "") {
-  ok ? passed++ : failed++;
-  if (!ok) printf("FAILED %s %s\n", what, detail.c_str());
-}
-
-inline int finish() {
-  printf("%d passed, %d failed\n", passed, failed);
-  return failed ? 1 : 0;
-}
 
 using Words = std::vector<uint32_t>;
 

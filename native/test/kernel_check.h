@@ -2,7 +2,6 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -10,20 +9,9 @@
 
 #include "hwy/targets.h"
 #include "native/cpu/context.h"
+#include "native/test/check.h"
 
 namespace ns::test {
-
-inline int passed = 0, failed = 0;
-
-inline void check(bool ok, const char* what, const std::string& detail = "") {
-  ok ? passed++ : failed++;
-  if (!ok) printf("FAILED %s %s\n", what, detail.c_str());
-}
-
-inline int finish() {
-  printf("%d passed, %d failed\n", passed, failed);
-  return failed ? 1 : 0;
-}
 
 // splitmix64
 struct Rng {
