@@ -1,4 +1,5 @@
 // Whole jobs, timed through the public API: generate, decode, encode.
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { RawImage } from '../data/index.js';
 import type { Tokens } from '../sample/index.js';
 import type { BenchOptions } from './bench-shared.js';
@@ -37,14 +38,19 @@ export async function benchJob(ctx: Context, job: Job, options: BenchOptions): P
   const seconds: number[] = [];
   let extra: Record<string, unknown> = {};
   using progress = ctx.progress(job, options.rounds);
+  const loop = monitorEventLoopDelay({ resolution: 1 });
+  loop.enable();
   for (let i = 0; i < options.rounds; i++) {
     const since = performance.now();
     extra = await once(models, job, ctx.signal, i + 1);
     seconds.push((performance.now() - since) / 1000);
     progress.step(`${seconds.at(-1)!.toFixed(2)} s`);
   }
+  loop.disable();
   progress.stop();
   const { engine } = models;
+  // The histogram holds whole intervals of a 1 ms timer.
+  const timerP99Ms = Math.max(0, loop.percentile(99) / 1e6 - 1);
   const data = {
     bench: 'job',
     name: job,
@@ -56,6 +62,7 @@ export async function benchJob(ctx: Context, job: Job, options: BenchOptions): P
     max: Math.max(...seconds),
     rounds: seconds.length,
     ...extra,
+    timerP99Ms,
     peakBytes: engine.memory().peakBytes,
     maxRss: process.resourceUsage().maxRSS * 1024,
     ...environment(engine.device, engine.threads),
@@ -64,5 +71,5 @@ export async function benchJob(ctx: Context, job: Job, options: BenchOptions): P
   const parts = extra.decodeMs
     ? `; last: transformer ${(Number(extra.transformerMs) / 1000).toFixed(2)} s, decoder ${(Number(extra.decodeMs) / 1000).toFixed(2)} s`
     : '';
-  ctx.result(data, `${job} ${data.model}: median ${data.median.toFixed(2)} s (${range})${parts}; peak memory ${bytes(data.maxRss)}`);
+  ctx.result(data, `${job} ${data.model}: median ${data.median.toFixed(2)} s (${range})${parts}; peak memory ${bytes(data.maxRss)}; 1 ms timer late by ${timerP99Ms.toFixed(1)} ms (p99)`);
 }
