@@ -71,5 +71,8 @@ export async function benchJob(ctx: Context, job: Job, options: BenchOptions): P
   const parts = extra.decodeMs
     ? `; last: transformer ${(Number(extra.transformerMs) / 1000).toFixed(2)} s, decoder ${(Number(extra.decodeMs) / 1000).toFixed(2)} s`
     : '';
-  ctx.result(data, `${job} ${data.model}: median ${data.median.toFixed(2)} s (${range})${parts}; peak memory ${bytes(data.maxRss)}; 1 ms timer late by ${timerP99Ms.toFixed(1)} ms (p99)`);
+  ctx.result(
+    data,
+    `${job} ${data.model}: median ${data.median.toFixed(2)} s (${range})${parts}; peak memory ${bytes(data.maxRss)}; 1 ms timer late by ${timerP99Ms.toFixed(1)} ms (p99)`,
+  );
 }
