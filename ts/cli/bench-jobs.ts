@@ -1,4 +1,5 @@
 // Whole jobs, timed through the public API: generate, decode, encode.
+import { basename } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { RawImage } from '../data/index.js';
 import type { Tokens } from '../sample/index.js';
@@ -54,7 +55,7 @@ export async function benchJob(ctx: Context, job: Job, options: BenchOptions): P
   const data = {
     bench: 'job',
     name: job,
-    model: model ?? options.var ?? options.vae,
+    model: model ?? basename(String(options.var ?? options.vae)),
     dtype: options.dtype,
     unit: 's',
     min: Math.min(...seconds),
