@@ -13,7 +13,8 @@ export interface ModelOptions {
   init?: string;
   initSeed: number;
   threads?: number;
-  dtype: 'f32' | 'f16' | 'bf16';
+  /** Only where a VAR is loaded. */
+  dtype?: 'f32' | 'f16' | 'bf16';
   device: 'cpu' | 'cuda';
   patchNums?: number[];
 }
@@ -21,7 +22,11 @@ export interface ModelOptions {
 /** Adds the options that say which models to take and how to run them. */
 export function modelOptions(command: Command, which: 'both' | 'vae' = 'both'): Command {
   command.option('--vae <file>', 'checkpoint of the VQVAE (.pth or .safetensors)');
-  if (which === 'both') command.option('--var <file>', 'checkpoint of the VAR transformer');
+  if (which === 'both') {
+    command
+      .option('--var <file>', 'checkpoint of the VAR transformer')
+      .option('--dtype <dtype>', 'storage of its linear weights: f32, f16 or bf16', oneOf('--dtype', ['f32', 'f16', 'bf16']), 'f32');
+  }
   return command
     .option('--init <preset>', `seeded random weights instead of files: ${PRESETS.join(', ')}`, oneOf('--init', PRESETS))
     .option('--init-seed <n>', 'seed of --init', integer('--init-seed', 0), 0)
@@ -31,7 +36,6 @@ export function modelOptions(command: Command, which: 'both' | 'vae' = 'both'): 
       patchNums('--patch-nums'),
     )
     .option('--threads <n>', 'threads of the engine (default: all cores)', integer('--threads', 1, 1024))
-    .option('--dtype <dtype>', 'storage of linear weights: f32, f16 or bf16', oneOf('--dtype', ['f32', 'f16', 'bf16']), 'f32')
     .addOption(new Option('--device <name>', 'device of the engine').choices(['cpu', 'cuda']).default('cpu'));
 }
 
