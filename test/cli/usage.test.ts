@@ -28,7 +28,7 @@ test('unknown flags and commands are errors with a suggestion', async () => {
   const flag = await nextscale(['generate', '--sed', '1']);
   assert.is(flag.code, 2);
   assert.match(flag.stderr, /unknown option '--sed'[\s\S]*--seed/);
-  const idle = await nextscale(['tokenize', '--vae', 'vae.pth', '--dtype', 'f16', 'photo.jpg']);
+  const idle = await nextscale(['tokenize', '--vae', 'vae.pth', '--out', 'tokens.json', '--dtype', 'f16', 'photo.jpg']);
   assert.is(idle.code, 2, 'an option without effect on the VQVAE is refused');
   assert.match(idle.stderr, /unknown option '--dtype'/);
   const command = await nextscale(['generat']);
