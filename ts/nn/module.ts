@@ -31,9 +31,12 @@ export abstract class Module {
   }
 
   /** Packs all weights onto the engine; source tensors are released one by one, so that memory peaks at the packed size. */
-  async load(weights: WeightReader): Promise<void> {
+  async load(weights: WeightReader, onChild?: (done: number, total: number) => void): Promise<void> {
     await this.prepare(weights);
-    for (const child of this.children) await child.load(weights);
+    for (const [i, child] of this.children.entries()) {
+      await child.load(weights);
+      onChild?.(i + 1, this.children.length);
+    }
   }
 
   dispose(): void {

@@ -157,7 +157,7 @@ export class VAR {
 
   private static async build(engine: Engine, model: VarModel, vqvae: VQVAE, reader: WeightReader): Promise<VAR> {
     try {
-      await model.load(reader);
+      await model.load(reader, (done, total) => engine.emit('progress', { what: 'load', done, total }));
       await engine.flush();
       return new VAR(engine, model, vqvae);
     } catch (error) {

@@ -207,7 +207,7 @@ export class VQVAE {
     checkOptions('tokenize', options, TOKENIZE_OPTIONS);
     const patchNums = options.patchNums ?? this.config.patchNums;
     const parts: Int32Array[][] = [];
-    const count = await this.eachPart(images, options, async (x, scope) => {
+    const count = await this.eachPart('tokenize', images, options, async (x, scope) => {
       parts.push(await scope.run(() => readAll(this.model.imgToIdxBl(this.engine, x, patchNums, options.tap), options.signal)));
     });
     return { count, patchNums, tokens: patchNums.map((_, si) => joinTokens(parts.map((part) => part[si]!))) };
@@ -223,7 +223,7 @@ export class VQVAE {
     const patchNums = options.patchNums ?? this.config.patchNums;
     const tokens: Int32Array[][] = [];
     const scales: RgbImage[][] = patchNums.map(() => []);
-    const count = await this.eachPart(images, options, async (x, scope) => {
+    const count = await this.eachPart('reconstruct', images, options, async (x, scope) => {
       const { engine, model } = this;
       const quantized = scope.run(() => model.quantize.fToScales(engine, model.encode(engine, x, options.tap), everyScale, patchNums));
       tokens.push(await readAll(quantized.idxBl, options.signal));
@@ -340,6 +340,7 @@ export class VQVAE {
 
   /** Runs `work` on the images part by part, as tensors [n, H, W, 3] in [-1, 1] that live as long as its scope. */
   private async eachPart(
+    what: string,
     images: ImageInput | readonly ImageInput[],
     options: TokenizeOptions,
     work: (x: Tensor, scope: Scope) => Promise<void>,
@@ -363,6 +364,7 @@ export class VQVAE {
           scope,
         );
         await breathe(engine, signal);
+        engine.emit('progress', { what, done: Math.min(list.length, at + step), total: list.length });
       } finally {
         scope.close();
       }

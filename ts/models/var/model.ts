@@ -71,8 +71,8 @@ export class VarModel extends Module {
     this.head = this.add(new Linear('head', width, vocabSize, { init: init.head, biasInit: zeros }));
   }
 
-  override async load(weights: WeightReader): Promise<void> {
-    await super.load(weights);
+  override async load(weights: WeightReader, onChild?: (done: number, total: number) => void): Promise<void> {
+    await super.load(weights, onChild);
     const { engine } = weights;
     const position = await weights.takeF32(this.names.position);
     this.start = this.hold(await weights.takeF32(this.names.start));
