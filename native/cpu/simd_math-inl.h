@@ -97,11 +97,6 @@ HWY_INLINE V GeluTanh(D d, V x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), Exp(d, hn::Mul(c, x))));
 }
 
-template <class D>
-HWY_INLINE hn::Vec<D> LoadF32(D d, const float* HWY_RESTRICT p) {
-  return hn::LoadU(d, p);
-}
-
 // Lanes(d) bf16 bit patterns at p (any alignment), exact.
 template <class D>
 HWY_INLINE hn::Vec<D> LoadBF16(D d, const uint16_t* HWY_RESTRICT p) {

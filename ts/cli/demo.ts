@@ -103,7 +103,10 @@ async function demo(ctx: Context, options: DemoOptions): Promise<void> {
   ctx.print(
     `Model: ${preset}, VQVAE of ${size.vqvae.ch} channels, VAR of depth ${size.var.depth}, weights drawn at random from seed ${options.seed}, ${engine.threads} threads.`,
   );
-  ctx.print('Nothing is trained: generated pictures are texture, not objects. What the demo shows is the machinery.\n');
+  ctx.print('Nothing is trained: generated pictures are texture, not objects. What the demo shows is the machinery.');
+  ctx.print(
+    "So that the scales converge, the codebook is drawn with the second moments of these pictures' features, and phi near the identity.\n",
+  );
   const { names, pictures } = await watch.time(options.images ? 'read the pictures' : 'draw the pictures', () =>
     takePictures(engine, options.images, side),
   );

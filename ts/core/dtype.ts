@@ -17,10 +17,6 @@ export function dtypeCode(dtype: DType): number {
   return CODES[dtype];
 }
 
-export function isDType(value: unknown): value is DType {
-  return typeof value === 'string' && Object.hasOwn(SIZES, value);
-}
-
 /** A typed array for n elements: f16 and bf16 are their bits in a Uint16Array. */
 export function allocate(dtype: DType, n: number): TypedData {
   if (dtype === 'f32') return new Float32Array(n);

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UnsupportedError } from '../core/errors.js';
-import type { Addon, NativeInfo } from './addon.js';
+import type { Addon } from './addon.js';
 
 let loaded: Addon | undefined;
 
@@ -37,9 +37,4 @@ export function loadAddon(): Addon {
     throw new UnsupportedError(`the native engine ${path} does not load (${why}); build it again with: npm run build`, { cause });
   }
   return loaded;
-}
-
-/** What the addon is, which SIMD targets this CPU has, which devices can be opened and why not. */
-export function nativeInfo(): NativeInfo {
-  return loadAddon().info();
 }
