@@ -2,23 +2,11 @@
 import { checkShape } from './check.js';
 import type { DType } from './dtype.js';
 import { ArgumentError } from './errors.js';
+import { dims, input, modulationRows, num, PANEL, panels, range, refuse } from './rules-kit.js';
 import { shapeFailure, showShape, sizeOf } from './shapes.js';
-import type { RuleContext, TensorRef } from './types.js';
+import type { RuleContext } from './types.js';
 
-const PANEL = 16;
-const panels = (n: number): number => Math.ceil(n / PANEL);
-const input = (c: RuleContext, name: string): TensorRef => c.in[name] as TensorRef;
-const num = (c: RuleContext, name: string): number => c.a[name] as number;
-const dims = (c: RuleContext, name: string): readonly number[] => c.a[name] as readonly number[];
-
-function refuse(c: RuleContext, name: string, accepted: string): never {
-  throw new ArgumentError(`[${c.op}] ${name} is ${String(c.a[name])}: expected ${accepted}`);
-}
-
-function range(c: RuleContext, name: string, lo: number, hi: number): number {
-  const v = num(c, name);
-  return v >= lo && v <= hi ? v : refuse(c, name, `an integer in [${lo}, ${hi}]`);
-}
+export * from './rules-grad.js';
 
 export function attrShape(c: RuleContext): readonly number[] {
   return [...checkShape(`[${c.op}] shape`, c.a.shape)];
@@ -88,16 +76,15 @@ export function writeSlice(c: RuleContext): void {
   range(c, 'start', 0, room);
 }
 
+export function linearPack(c: RuleContext): readonly number[] {
+  const { N, K } = c.d as { N: number; K: number };
+  return c.a.transpose ? [panels(K), N, PANEL] : [panels(N), K, PANEL];
+}
+
 export function linear(c: RuleContext): void {
   const n = range(c, 'n', 1, 0x7fffffff);
   if (c.d.P !== panels(n)) shapeFailure(c, `${n} columns need ${panels(n)} panels of 16`, ['w']);
   if (c.in.gate) modulationRows(c, 'gate', 'Bg', ['gateAt']);
-}
-
-// One row of [Bm,G,...] per image, or one for all.
-function modulationRows(c: RuleContext, name: string, batch: string, at: readonly string[]): void {
-  if (c.d[batch] !== 1 && c.d[batch] !== c.d.B) shapeFailure(c, `${name} must have ${c.d.B} rows or 1`, ['x', name]);
-  for (const attr of at) range(c, attr, 0, (c.d.G as number) - 1);
 }
 
 export function layerNorm(c: RuleContext): void {
@@ -121,7 +108,8 @@ export function matmul(c: RuleContext): readonly number[] {
 const tiles = (algo: unknown): number => (algo === 'winograd4' ? 36 : 16);
 
 export function convPack(c: RuleContext): readonly number[] {
-  const { O, I, kh, kw } = c.d as { O: number; I: number; kh: number; kw: number };
+  const { kh, kw } = c.d as { kh: number; kw: number };
+  const [O, I] = (c.a.transpose ? [c.d.I, c.d.O] : [c.d.O, c.d.I]) as [number, number];
   if (c.a.algo === 'direct') return [panels(O), kh * kw * I, PANEL];
   if (kh !== 3 || kw !== 3) shapeFailure(c, `${String(c.a.algo)} needs a 3x3 kernel`);
   return [tiles(c.a.algo), panels(O), I, PANEL];

@@ -1,3 +1,4 @@
+export type { Batch, BatchSource, ImageBatch, TokenBatch } from './batch.js';
 export { type GridOptions, makeGrid, paste } from './grid.js';
 export { type DecodeOptions, decodeImage, encodePng, type RawImage } from './image.js';
 export {

@@ -7,7 +7,7 @@
 namespace ns::op {
 
 constexpr int32_t kFirstId = 64;
-constexpr int32_t kOpCount = 34;
+constexpr int32_t kOpCount = 60;
 
 struct Dims {
   int32_t n;
@@ -57,12 +57,12 @@ struct Params {
 };
 }  // namespace unary
 
-// Elementwise function of two tensors with NumPy broadcasting.
+// Elementwise function of two tensors with NumPy broadcasting; lt and le give 1 or 0.
 namespace binary {
 constexpr int32_t kId = 68;
 namespace in { enum Index : int32_t { a, b, kCount }; }
 namespace out { enum Index : int32_t { y, kCount }; }
-enum class Fn : int32_t { add, sub, mul, div, max, min };
+enum class Fn : int32_t { add, sub, mul, div, max, min, lt, le };
 struct Params {
   Fn fn;
 };
@@ -176,13 +176,14 @@ struct Params {
 };
 }  // namespace embedding
 
-// Weight [N,K] to panels of 16 output columns, zero-padded, k-major: packed[p][k][j] = w[p*16+j][k]. The dtype may narrow to f16/bf16.
+// Weight [N,K] to panels of 16 output columns, zero-padded, k-major: packed[p][k][j] = w[p*16+j][k]. transpose packs the transposed weight, [ceil(K/16), N, 16]: what the gradient of the input is multiplied with. The dtype may narrow to f16/bf16.
 namespace linear_pack {
 constexpr int32_t kId = 79;
 namespace in { enum Index : int32_t { w, kCount }; }
 namespace out { enum Index : int32_t { packed, kCount }; }
 struct Params {
   DType dtype;
+  int32_t transpose;
 };
 }  // namespace linear_pack
 
@@ -210,7 +211,7 @@ struct Params {
 };
 }  // namespace matmul
 
-// Convolution weight OIHW to panels of 16 output channels. direct: [ceil(O/16), kh*kw*I, 16], k = (ky*kw+kx)*I+i. winograd2/4 (3x3 stride 1): [16 or 36, ceil(O/16), I, 16], transformed in f32 from f64.
+// Convolution weight OIHW to panels of 16 output channels. direct: [ceil(O/16), kh*kw*I, 16], k = (ky*kw+kx)*I+i. winograd2/4 (3x3 stride 1): [16 or 36, ceil(O/16), I, 16], transformed in f32 from f64. transpose packs the weight of the gradient of the input: w'[i][o][y][x] = w[o][i][kh-1-y][kw-1-x], with I panels of O.
 namespace conv_pack {
 constexpr int32_t kId = 82;
 namespace in { enum Index : int32_t { w, kCount }; }
@@ -219,6 +220,7 @@ enum class Algo : int32_t { direct, winograd2, winograd4 };
 struct Params {
   Algo algo;
   DType dtype;
+  int32_t transpose;
 };
 }  // namespace conv_pack
 
@@ -265,10 +267,10 @@ struct Params {
 };
 }  // namespace layer_norm
 
-// Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all); outside 1..pos+l is a late error. New keys and values are used as f32, whatever the caches hold. A row does not depend on l, the batch or how its keys came: f32 caches give the bits of the uncached call.
+// Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all); outside 1..pos+l is a late error. New keys and values are used as f32, whatever the caches hold. A row does not depend on l, the batch or how its keys came: f32 caches give the bits of the uncached call. lse, where given, receives the log of the sum of exp of each row's scaled scores (for attention_grad).
 namespace attention {
 constexpr int32_t kId = 86;
-namespace in { enum Index : int32_t { qkv, scaleMul, visible, kCache, vCache, kCount }; }
+namespace in { enum Index : int32_t { qkv, scaleMul, visible, kCache, vCache, lse, kCount }; }
 namespace out { enum Index : int32_t { y, kCount }; }
 struct Params {
   int32_t heads;
@@ -399,6 +401,304 @@ struct Params {
 };
 }  // namespace random
 
+// Gradient of unary at x: dy * f'(x); abs has slope 0 at 0.
+namespace unary_grad {
+constexpr int32_t kId = 98;
+namespace in { enum Index : int32_t { x, dy, kCount }; }
+namespace out { enum Index : int32_t { dx, kCount }; }
+enum class Fn : int32_t { silu, gelu, exp, log, sqrt, rsqrt, tanh, sigmoid, abs, neg, square, recip };
+struct Params {
+  Fn fn;
+};
+}  // namespace unary_grad
+
+// Gradient of affine: dy * mul where x * mul + add lies in [lo, hi], else 0.
+namespace affine_grad {
+constexpr int32_t kId = 99;
+namespace in { enum Index : int32_t { x, dy, kCount }; }
+namespace out { enum Index : int32_t { dx, kCount }; }
+struct Params {
+  float mul;
+  float add;
+  float lo;
+  float hi;
+};
+}  // namespace affine_grad
+
+// Sums x over the dims in which the shape it was broadcast from is 1 or missing: the gradient of broadcasting.
+namespace sum_to {
+constexpr int32_t kId = 100;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  Dims shape;
+};
+}  // namespace sum_to
+
+// Repeats x along the dims in which it is 1 or which it lacks.
+namespace broadcast_to {
+constexpr int32_t kId = 101;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  Dims shape;
+};
+}  // namespace broadcast_to
+
+// Gradient of softmax from its output: scale * y * (dy - sum(dy * y)).
+namespace softmax_grad {
+constexpr int32_t kId = 102;
+namespace in { enum Index : int32_t { y, dy, kCount }; }
+namespace out { enum Index : int32_t { dx, kCount }; }
+struct Params {
+  float scale;
+};
+}  // namespace softmax_grad
+
+// Gradient of l2_normalize at x; where |x| <= eps the norm counts as constant.
+namespace l2_normalize_grad {
+constexpr int32_t kId = 103;
+namespace in { enum Index : int32_t { x, dy, kCount }; }
+namespace out { enum Index : int32_t { dx, kCount }; }
+struct Params {
+  float eps;
+};
+}  // namespace l2_normalize_grad
+
+// Adds the rows of dy to the rows idx of dTable, in place, in the order of idx; an index outside [0, V) is a late index error.
+namespace embedding_grad {
+constexpr int32_t kId = 104;
+namespace in { enum Index : int32_t { idx, dy, dTable, kCount }; }
+namespace out { enum Index : int32_t { kCount }; }
+struct Params {
+};
+}  // namespace embedding_grad
+
+// Overwrites the rows idx of dst with the rows of src, in place (the last of equal indices stays); an index outside [0, V) is a late index error.
+namespace scatter_rows {
+constexpr int32_t kId = 105;
+namespace in { enum Index : int32_t { dst, idx, src, kCount }; }
+namespace out { enum Index : int32_t { kCount }; }
+struct Params {
+};
+}  // namespace scatter_rows
+
+// How often each of 0..n-1 occurs in idx, as f32; an index outside is a late index error.
+namespace bincount {
+constexpr int32_t kId = 106;
+namespace in { enum Index : int32_t { idx, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  int32_t n;
+};
+}  // namespace bincount
+
+// Gradient of interpolate with respect to its input [B, h, w, C].
+namespace interpolate_grad {
+constexpr int32_t kId = 107;
+namespace in { enum Index : int32_t { dy, kCount }; }
+namespace out { enum Index : int32_t { dx, kCount }; }
+enum class Mode : int32_t { area, bicubic, nearest };
+struct Params {
+  Mode mode;
+  int32_t h;
+  int32_t w;
+};
+}  // namespace interpolate_grad
+
+// Puts stride - 1 zeros between the pixels of an NHWC map: [B, (h-1)*stride+1, (w-1)*stride+1, C]; the gradient of a strided convolution is a plain one of it.
+namespace dilate {
+constexpr int32_t kId = 108;
+namespace in { enum Index : int32_t { x, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  int32_t stride;
+};
+}  // namespace dilate
+
+// residual + gate * x; gate is row gateAt of [B,G,N], one row per leading B of x (B may be 1).
+namespace gate_residual {
+constexpr int32_t kId = 109;
+namespace in { enum Index : int32_t { x, gate, residual, kCount }; }
+namespace out { enum Index : int32_t { y, kCount }; }
+struct Params {
+  int32_t gateAt;
+};
+}  // namespace gate_residual
+
+// Gradient of gate_residual: dx = gate * dy; dGate, where given, gets sum over l (and over the batch where it has one row) of x * dy added to row gateAt.
+namespace gate_residual_grad {
+constexpr int32_t kId = 110;
+namespace in { enum Index : int32_t { x, dy, gate, dGate, kCount }; }
+namespace out { enum Index : int32_t { dx, kCount }; }
+struct Params {
+  int32_t gateAt;
+};
+}  // namespace gate_residual_grad
+
+// Adds dy^T x to dw and the column sums of dy to dbias, in place, times alpha.
+namespace linear_grad_w {
+constexpr int32_t kId = 111;
+namespace in { enum Index : int32_t { x, dy, dw, dbias, kCount }; }
+namespace out { enum Index : int32_t { kCount }; }
+struct Params {
+  float alpha;
+};
+}  // namespace linear_grad_w
+
+// Gradient of conv2d with respect to its OIHW weight and bias, added in place, times alpha; x is the convolution's input, dy [B, h', w', O] the gradient of its output.
+namespace conv2d_grad_w {
+constexpr int32_t kId = 112;
+namespace in { enum Index : int32_t { x, dy, dw, dbias, kCount }; }
+namespace out { enum Index : int32_t { kCount }; }
+struct Params {
+  int32_t stride;
+  int32_t padBefore;
+  int32_t padAfter;
+  int32_t upsample;
+  float alpha;
+};
+}  // namespace conv2d_grad_w
+
+// Gradient of attention (without caches) with respect to qkv, from its output y, the gradient dy and lse; probabilities are computed again, block by block. dScaleMul gets its gradient added.
+namespace attention_grad {
+constexpr int32_t kId = 113;
+namespace in { enum Index : int32_t { qkv, y, dy, lse, scaleMul, visible, dScaleMul, kCount }; }
+namespace out { enum Index : int32_t { dqkv, kCount }; }
+struct Params {
+  int32_t heads;
+  int32_t width;
+  float scale;
+  float maxScaleMul;
+};
+}  // namespace attention_grad
+
+// Gradient of layer_norm with respect to x; dMod, where given, gets dy * norm(x) added to row scaleAt and dy to row shiftAt, summed over l (and over the batch where it has one row).
+namespace layer_norm_grad {
+constexpr int32_t kId = 114;
+namespace in { enum Index : int32_t { x, dy, mod, dMod, kCount }; }
+namespace out { enum Index : int32_t { dx, kCount }; }
+struct Params {
+  float eps;
+  int32_t scaleAt;
+  int32_t shiftAt;
+};
+}  // namespace layer_norm_grad
+
+// Gradient of group_norm (and of the SiLU after it) with respect to x; dGamma and dBeta get theirs added.
+namespace group_norm_grad {
+constexpr int32_t kId = 115;
+namespace in { enum Index : int32_t { x, dy, gamma, beta, dGamma, dBeta, kCount }; }
+namespace out { enum Index : int32_t { dx, kCount }; }
+struct Params {
+  int32_t groups;
+  float eps;
+  int32_t silu;
+};
+}  // namespace group_norm_grad
+
+// Per row: -(1 - labelSmooth) log p[target] - labelSmooth / V * sum(log p), p = softmax(logits); no probability is stored. A target outside [0, V) is a late index error.
+namespace cross_entropy {
+constexpr int32_t kId = 116;
+namespace in { enum Index : int32_t { logits, target, kCount }; }
+namespace out { enum Index : int32_t { loss, kCount }; }
+struct Params {
+  float labelSmooth;
+};
+}  // namespace cross_entropy
+
+// Gradient of cross_entropy with respect to the logits; dLoss is the gradient of each row's loss.
+namespace cross_entropy_grad {
+constexpr int32_t kId = 117;
+namespace in { enum Index : int32_t { logits, target, dLoss, kCount }; }
+namespace out { enum Index : int32_t { dLogits, kCount }; }
+struct Params {
+  float labelSmooth;
+};
+}  // namespace cross_entropy_grad
+
+// Mean over all elements of |x - y| (l1) or (x - y)^2 (l2), summed in f64.
+namespace pair_loss {
+constexpr int32_t kId = 118;
+namespace in { enum Index : int32_t { x, y, kCount }; }
+namespace out { enum Index : int32_t { loss, kCount }; }
+enum class Kind : int32_t { l1, l2 };
+struct Params {
+  Kind kind;
+};
+}  // namespace pair_loss
+
+// Gradient of pair_loss with respect to x times dLoss; that of y is its negative. l1 has slope 0 at 0.
+namespace pair_loss_grad {
+constexpr int32_t kId = 119;
+namespace in { enum Index : int32_t { x, y, dLoss, kCount }; }
+namespace out { enum Index : int32_t { dx, kCount }; }
+enum class Kind : int32_t { l1, l2 };
+struct Params {
+  Kind kind;
+};
+}  // namespace pair_loss_grad
+
+// Per segment [offsets[i], offsets[i+1]) of a flat gradient: the sum of squares of its finite elements (in f64) and the number of those that are not finite.
+namespace grad_stats {
+constexpr int32_t kId = 120;
+namespace in { enum Index : int32_t { g, offsets, kCount }; }
+namespace out { enum Index : int32_t { stats, kCount }; }
+struct Params {
+};
+}  // namespace grad_stats
+
+// One Adam step on a flat range, in place: g = grad * invScale, clipped by min(1, maxNorm / (norm + 1e-6)) where maxNorm > 0 (norm = sqrt(stats[0]) * invScale); nothing is changed where stats[1], the number of non-finite gradients, is not 0. decoupled: p *= 1 - lr * weightDecay first (AdamW), else g += weightDecay * p (Adam). m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr / (1-b1^step) * m / (sqrt(v) / sqrt(1-b2^step) + eps). master: f32 copy that is updated in place of a 16-bit param and rounded to it.
+namespace adamw {
+constexpr int32_t kId = 121;
+namespace in { enum Index : int32_t { param, grad, m, v, master, stats, kCount }; }
+namespace out { enum Index : int32_t { kCount }; }
+struct Params {
+  float lr;
+  float beta1;
+  float beta2;
+  float eps;
+  float weightDecay;
+  int32_t decoupled;
+  int32_t step;
+  float invScale;
+  float maxNorm;
+};
+}  // namespace adamw
+
+// adamw with both moments as 8-bit codes in blocks of 256 elements: m signed and v unsigned, with s = c - 128, code c of a block means scale * sign(s) * (s / 127)^2 for m and scale * (c / 255)^2 for v, scale the largest magnitude of the block; the new value takes the nearest code, v at least 1 where v > 0.
+namespace adamw8 {
+constexpr int32_t kId = 122;
+namespace in { enum Index : int32_t { param, grad, m, v, mScale, vScale, master, stats, kCount }; }
+namespace out { enum Index : int32_t { kCount }; }
+struct Params {
+  float lr;
+  float beta1;
+  float beta2;
+  float eps;
+  float weightDecay;
+  int32_t decoupled;
+  int32_t step;
+  float invScale;
+  float maxNorm;
+};
+}  // namespace adamw8
+
+// One SGD step on a flat range, in place, with the unscaling, clipping and skipping of adamw: g += weightDecay * p; velocity = momentum * velocity + g; p -= lr * (nesterov ? g + momentum * velocity : velocity).
+namespace sgd {
+constexpr int32_t kId = 123;
+namespace in { enum Index : int32_t { param, grad, velocity, master, stats, kCount }; }
+namespace out { enum Index : int32_t { kCount }; }
+struct Params {
+  float lr;
+  float momentum;
+  int32_t nesterov;
+  float weightDecay;
+  float invScale;
+  float maxNorm;
+};
+}  // namespace sgd
+
 struct Info {
   const char* name;
   int32_t inputs, outputs, params;  // params in 32-bit words
@@ -412,7 +712,7 @@ constexpr Info kInfo[kOpCount] = {
     {"cast", 1, 1, 1, 0u, 0u, "t"},
     {"reshape", 1, 1, 7, 0u, 0u, "d"},
     {"unary", 1, 1, 1, 0u, 0u, "L"},
-    {"binary", 2, 1, 1, 0u, 0u, "F"},
+    {"binary", 2, 1, 1, 0u, 0u, "H"},
     {"affine", 1, 1, 4, 0u, 0u, "ffff"},
     {"accumulate", 2, 0, 2, 1u, 0u, "ff"},
     {"reduce", 1, 1, 2, 0u, 0u, "Ei"},
@@ -423,14 +723,14 @@ constexpr Info kInfo[kOpCount] = {
     {"concat", 2, 1, 1, 0u, 0u, "i"},
     {"write_slice", 2, 0, 2, 1u, 0u, "ii"},
     {"embedding", 2, 1, 0, 0u, 0u, ""},
-    {"linear_pack", 1, 1, 1, 0u, 0u, "t"},
+    {"linear_pack", 1, 1, 2, 0u, 0u, "tb"},
     {"linear", 5, 1, 3, 0u, 28u, "iCi"},
     {"matmul", 2, 1, 2, 0u, 0u, "bf"},
-    {"conv_pack", 1, 1, 2, 0u, 0u, "Ct"},
+    {"conv_pack", 1, 1, 3, 0u, 0u, "Ctb"},
     {"conv2d", 4, 1, 9, 0u, 12u, "iiiiiiCff"},
     {"group_norm", 3, 1, 3, 0u, 0u, "ifb"},
     {"layer_norm", 2, 1, 3, 0u, 2u, "fii"},
-    {"attention", 5, 1, 6, 24u, 30u, "iiffib"},
+    {"attention", 6, 1, 6, 56u, 62u, "iiffib"},
     {"interpolate", 1, 1, 3, 0u, 0u, "Cii"},
     {"resize_lanczos", 1, 1, 2, 0u, 0u, "ii"},
     {"image_to_unit", 1, 1, 0, 0u, 0u, ""},
@@ -442,6 +742,32 @@ constexpr Info kInfo[kOpCount] = {
     {"sample_cfg", 5, 1, 1, 0u, 0u, "i"},
     {"gumbel_softmax", 3, 1, 3, 0u, 6u, "ffi"},
     {"random", 0, 1, 13, 0u, 0u, "dCffiii"},
+    {"unary_grad", 2, 1, 1, 0u, 0u, "L"},
+    {"affine_grad", 2, 1, 4, 0u, 0u, "ffff"},
+    {"sum_to", 1, 1, 7, 0u, 0u, "d"},
+    {"broadcast_to", 1, 1, 7, 0u, 0u, "d"},
+    {"softmax_grad", 2, 1, 1, 0u, 0u, "f"},
+    {"l2_normalize_grad", 2, 1, 1, 0u, 0u, "f"},
+    {"embedding_grad", 3, 0, 0, 4u, 0u, ""},
+    {"scatter_rows", 3, 0, 0, 1u, 0u, ""},
+    {"bincount", 1, 1, 1, 0u, 0u, "i"},
+    {"interpolate_grad", 1, 1, 3, 0u, 0u, "Cii"},
+    {"dilate", 1, 1, 1, 0u, 0u, "i"},
+    {"gate_residual", 3, 1, 1, 0u, 4u, "i"},
+    {"gate_residual_grad", 4, 1, 1, 8u, 8u, "i"},
+    {"linear_grad_w", 4, 0, 1, 12u, 8u, "f"},
+    {"conv2d_grad_w", 4, 0, 5, 12u, 8u, "iiiif"},
+    {"attention_grad", 7, 1, 4, 64u, 112u, "iiff"},
+    {"layer_norm_grad", 4, 1, 3, 8u, 12u, "fii"},
+    {"group_norm_grad", 6, 1, 3, 48u, 48u, "ifb"},
+    {"cross_entropy", 2, 1, 1, 0u, 0u, "f"},
+    {"cross_entropy_grad", 3, 1, 1, 0u, 0u, "f"},
+    {"pair_loss", 2, 1, 1, 0u, 0u, "B"},
+    {"pair_loss_grad", 3, 1, 1, 0u, 0u, "B"},
+    {"grad_stats", 2, 1, 0, 0u, 0u, ""},
+    {"adamw", 6, 0, 9, 29u, 48u, "fffffbiff"},
+    {"adamw8", 8, 0, 9, 125u, 192u, "fffffbiff"},
+    {"sgd", 5, 0, 6, 13u, 28u, "ffbfff"},
 };
 
 }  // namespace ns::op
@@ -481,4 +807,30 @@ constexpr Info kInfo[kOpCount] = {
   X(multinomial) \
   X(sample_cfg) \
   X(gumbel_softmax) \
-  X(random)
+  X(random) \
+  X(unary_grad) \
+  X(affine_grad) \
+  X(sum_to) \
+  X(broadcast_to) \
+  X(softmax_grad) \
+  X(l2_normalize_grad) \
+  X(embedding_grad) \
+  X(scatter_rows) \
+  X(bincount) \
+  X(interpolate_grad) \
+  X(dilate) \
+  X(gate_residual) \
+  X(gate_residual_grad) \
+  X(linear_grad_w) \
+  X(conv2d_grad_w) \
+  X(attention_grad) \
+  X(layer_norm_grad) \
+  X(group_norm_grad) \
+  X(cross_entropy) \
+  X(cross_entropy_grad) \
+  X(pair_loss) \
+  X(pair_loss_grad) \
+  X(grad_stats) \
+  X(adamw) \
+  X(adamw8) \
+  X(sgd)
