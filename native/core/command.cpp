@@ -77,6 +77,11 @@ bool checkParams(const char* kinds, const uint32_t* p, std::string& why) {
 bool checkAgainstOp(const Command& c, std::string& why) {
   if (c.op == kDispose) return c.nOut == 0 && c.nParams == 0 ? true : (why = "dispose takes inputs only", false);
   if (c.op == kEndGroup) return c.nIn + c.nOut + c.nParams == 0 ? true : (why = "end of group takes nothing", false);
+  if (c.op == kView) {
+    return c.nIn == 1 && c.in[0].generation != 0 && c.nOut == 1 && c.nParams == 2
+               ? true
+               : (why = "a view takes one input, one output and two parameters", false);
+  }
   const int64_t index = static_cast<int64_t>(c.op) - op::kFirstId;
   if (index < 0 || index >= op::kOpCount) {
     why = "op " + std::to_string(c.op) + " is unknown";
@@ -116,6 +121,7 @@ std::string shapeText(const TensorInfo& t) {
 const char* opName(uint32_t op) {
   if (op == kDispose) return "dispose";
   if (op == kEndGroup) return "endGroup";
+  if (op == kView) return "view";
   const int64_t index = static_cast<int64_t>(op) - op::kFirstId;
   return index >= 0 && index < op::kOpCount ? op::kInfo[index].name : "?";
 }

@@ -14,6 +14,7 @@ namespace ns::core {
 
 constexpr uint32_t kDispose = 1;   // inputs: the slots to release
 constexpr uint32_t kEndGroup = 2;  // forgets a cancelled group
+constexpr uint32_t kView = 3;      // one input, one output that shares its memory; params: offset in bytes, low and high word
 constexpr uint32_t kMaxSlots = 1u << 22;
 constexpr int kMaxInputs = 64;
 constexpr int kMaxOutputs = 8;

@@ -23,16 +23,40 @@ Slot* Slots::open(SlotRef ref, const TensorInfo& info) {
 }
 
 bool Slots::reserve(Slot& slot, Status& status) {
-  slot.block = memory_.take(slot.bytes, status);
-  return slot.block.data != nullptr;
+  auto storage = std::make_shared<Storage>();
+  storage->block = memory_.take(slot.bytes, status);
+  if (!storage->block.data) return false;
+  slot.storage = std::move(storage);
+  return true;
+}
+
+void Slots::map(Slot& slot, std::unique_ptr<Mapping> file) {
+  slot.storage = std::make_shared<Storage>();
+  slot.storage->file = std::move(file);
+  slot.storage->mapped = slot.bytes;
+  memory_.counters().mapped += slot.bytes;
+}
+
+bool Slots::share(Slot& slot, const Slot& base, uint64_t offset, Status& status) {
+  if (offset > base.bytes || slot.bytes > base.bytes - offset) {
+    status = failure(NS_INVALID, "a view of %zu bytes at %llu does not fit %zu bytes", slot.bytes, static_cast<unsigned long long>(offset),
+                     base.bytes);
+    return false;
+  }
+  slot.storage = base.storage;
+  slot.offset = base.offset + offset;
+  return true;
 }
 
 void Slots::close(Slot& slot) {
-  if (slot.file) memory_.counters().mapped -= slot.bytes;
-  slot.file.reset();
+  const std::shared_ptr<Storage> storage = std::move(slot.storage);
+  slot.storage.reset();
+  slot.offset = 0;
   slot.poison.reset();
   slot.live = false;
-  memory_.give(std::exchange(slot.block, Block{}));
+  if (!storage || storage.use_count() > 1) return;
+  memory_.counters().mapped -= storage->mapped;
+  memory_.give(std::exchange(storage->block, Block{}));
 }
 
 void Slots::clear() {

@@ -10,15 +10,25 @@
 
 namespace ns::core {
 
+// Memory that several slots may share.
+struct Storage {
+  Block block;                    // in the pool, or
+  std::unique_ptr<Mapping> file;  // in a mapped file
+  size_t mapped = 0;
+  ErrorPtr poison;  // an op that failed while it worked in place
+};
+
 struct Slot {
   uint32_t generation = 0;
   bool live = false;
   TensorInfo info;
   size_t bytes = 0;
-  Block block;                    // data in pool memory, or
-  std::unique_ptr<Mapping> file;  // data in a mapped file
+  std::shared_ptr<Storage> storage;
+  size_t offset = 0;  // bytes into the storage
   ErrorPtr poison;
-  void* data() const { return file ? file->data() : block.data; }
+  const Mapping* file() const { return storage ? storage->file.get() : nullptr; }
+  void* data() const { return storage ? static_cast<char*>(file() ? file()->data() : storage->block.data) + offset : nullptr; }
+  const ErrorPtr& error() const { return poison || !storage ? poison : storage->poison; }
 };
 
 class Slots {
@@ -33,6 +43,9 @@ class Slots {
   // Makes the slot live, without memory; null when it is in use.
   Slot* open(SlotRef ref, const TensorInfo& info);
   bool reserve(Slot& slot, Status& status);
+  void map(Slot& slot, std::unique_ptr<Mapping> file);
+  // Makes the slot share the memory of base from `offset` bytes on.
+  bool share(Slot& slot, const Slot& base, uint64_t offset, Status& status);
   void close(Slot& slot);
   void clear();
 

@@ -99,7 +99,22 @@ void Engine::Worker::command(const Command& c) {
     return;
   }
   number_++;
+  if (c.op == kView) return share(c);
   execute(c);
+}
+
+void Engine::Worker::share(const Command& c) {
+  Slot* in[kMaxInputs] = {};
+  ErrorPtr poison = findPoison(c, in);
+  Slot* out = slots_.open(c.out[0], c.outInfo[0]);
+  if (!out) {
+    fail(failure(NS_INVALID, "output slot %u is in use", c.out[0].slot), opName(c.op), "");
+    return;
+  }
+  Status status;
+  const uint64_t offset = static_cast<uint64_t>(c.params[1]) << 32 | c.params[0];
+  if (!poison && !slots_.share(*out, *in[0], offset, status)) poison = fail(status, opName(c.op), shapeText(in[0]->info));
+  out->poison = poison;
 }
 
 void Engine::Worker::dispose(const Command& c) {
@@ -128,9 +143,9 @@ ErrorPtr Engine::Worker::findPoison(const Command& c, Slot** in) {
     if (c.in[i].generation && !in[i]) {
       poison =
           fail(failure(NS_INVALID, "input %d: slot %u generation %u is not live", i, c.in[i].slot, c.in[i].generation), opName(c.op), "");
-    } else if (in[i] && in[i]->poison) {
-      poison = in[i]->poison;
-    } else if (in[i] && in[i]->file && !in[i]->file->intact(status)) {
+    } else if (in[i] && in[i]->error()) {
+      poison = in[i]->error();
+    } else if (in[i] && in[i]->file() && !in[i]->file()->intact(status)) {
       poison = fail(status, opName(c.op), shapeText(in[i]->info));
     }
   }
@@ -167,7 +182,9 @@ void Engine::Worker::define(const Command& c, Slot** in, Slot** out, ErrorPtr po
   }
   const uint32_t mask = mutated(c.op);
   for (int i = 0; i < c.nIn && i < 32; i++) {
-    if (in[i] && !in[i]->poison && (mask >> i & 1)) in[i]->poison = poison;
+    if (!in[i] || in[i]->error() || !(mask >> i & 1)) continue;
+    // What an op has left half-done in shared memory, every view of it sees.
+    (in[i]->storage ? in[i]->storage->poison : in[i]->poison) = poison;
   }
 }
 
@@ -269,8 +286,7 @@ void Engine::Worker::map(Item& item) {
   if (auto file = files_.open(item.path, status)) m = Mapping::create(std::move(file), item.offset, item.bytes, status);
   const size_t size = dtypeSize(static_cast<DType>(item.info.dtype));
   if (m && e_.backend_.host && item.offset % size == 0) {
-    s->file = std::move(m);
-    e_.memory_->counters().mapped += s->bytes;
+    slots_.map(*s, std::move(m));
   } else if (m && slots_.reserve(*s, status)) {
     e_.backend_.table->upload(e_.self_, s->data(), m->data(), item.bytes, &status);
   }
@@ -283,11 +299,11 @@ void Engine::Worker::read(const Item& item) {
   ErrorPtr error;
   if (!s || s->bytes != item.bytes) {
     error = fail(failure(NS_INVALID, "slot %u generation %u is not live", item.ref.slot, item.ref.generation), "read", "");
-  } else if (s->poison) {
-    error = s->poison;
+  } else if (s->error()) {
+    error = s->error();
   } else if (lost_ == exhausted_) {
     error = lost_;
-  } else if (s->file && !s->file->intact(status)) {
+  } else if (s->file() && !s->file()->intact(status)) {
     error = fail(status, "read", shapeText(s->info));
   } else {
     e_.backend_.table->download(e_.self_, item.destination, s->data(), item.bytes, &status);

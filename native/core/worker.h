@@ -21,6 +21,7 @@ class Engine::Worker {
   void settle(uint64_t token);
   void command(const Command& c);
   void dispose(const Command& c);
+  void share(const Command& c);
   void execute(const Command& c);
   ErrorPtr findPoison(const Command& c, Slot** in);
   void define(const Command& c, Slot** in, Slot** out, ErrorPtr poison);

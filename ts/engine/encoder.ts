@@ -3,6 +3,7 @@ import type { Attrs, AttrValue, OpDecl, OutputSpec, TensorRef } from '../core/ty
 
 const DISPOSE = 1;
 const END_GROUP = 2;
+const VIEW = 3;
 const HEADER = 4;
 const MAX_DISPOSE = 64;
 const MAX_WORDS = 1 << 14;
@@ -65,6 +66,20 @@ export class Encoder {
     words[start + 2] = group;
     words[start + 3] = inputs.length | (specs.length << 8) | (decl.words << 16);
     this.#end(at);
+  }
+
+  /** `out` shares the memory of `base` from `offset` bytes on. */
+  view(base: TensorRef, offset: number, out: { slot: number; generation: number }, spec: OutputSpec, group: number): void {
+    const { dtype, shape } = spec;
+    const { words, length: start } = this;
+    words.set([0, VIEW, group, 1 | (1 << 8) | (2 << 16)], start);
+    words.set([base.slot, base.generation, out.slot, out.generation, dtypeCode(dtype) | (shape.length << 8)], start + HEADER);
+    words.set(shape, start + HEADER + 5);
+    const at = start + HEADER + 5 + shape.length;
+    words[at] = offset % 2 ** 32;
+    words[at + 1] = Math.floor(offset / 2 ** 32);
+    words[start] = at + 2 - start;
+    this.#end(at + 2);
   }
 
   dispose(slot: number, generation: number): void {

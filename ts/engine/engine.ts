@@ -1,7 +1,7 @@
 import './polyfill.js';
 import { resolve } from 'node:path';
 import { checkEnum, checkInt, checkOptions, checkShape, checkSignal, checkString, refuse } from '../core/check.js';
-import { DTYPES, type DType, dtypeCode, type TypedData } from '../core/dtype.js';
+import { DTYPES, type DType, dtypeCode, dtypeSize, type TypedData } from '../core/dtype.js';
 import { ArgumentError, BusyError, DisposedError, EngineClosedError, ShapeError } from '../core/errors.js';
 import { fits, infer, resolveAttrs, showShape, sizeOf } from '../core/shapes.js';
 import type { OpDecl, OutputSpec, Sink } from '../core/types.js';
@@ -102,6 +102,25 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     );
   }
 
+  /**
+   * A tensor that shares the memory of another from element `offset` on; no values are copied, and an op that writes one in place changes
+   * both. The memory is released with the last of them. Throws ShapeError where it does not fit.
+   */
+  view(base: Tensor, offset: number, shape: readonly number[]): Tensor {
+    this.#open();
+    this.#checkTensor('view: base', base);
+    checkInt('view: offset', offset, 0);
+    const dims = [...checkShape('view: shape', shape)];
+    if (offset + sizeOf(dims) > base.size)
+      throw new ShapeError(`view: ${showShape(dims)} from element ${offset} on does not fit ${base.dtype}${showShape(base.shape)}`);
+    this.#reserve(0);
+    if (this.#encoder.full) this.#submit();
+    const out = this.#make({ dtype: base.dtype, shape: dims }, 'view', this.#slots.take());
+    this.#encoder.view(base, offset * dtypeSize(base.dtype), out, out, this.#group);
+    this.#schedule();
+    return out;
+  }
+
   /** Runs fn at once and disposes every tensor created inside, except those in its return value. For async work see openScope(). */
   scope<R>(fn: () => R): R {
     this.#open();
@@ -188,10 +207,13 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
 
   #checkInput(op: OpDecl, i: number, t: unknown): void {
     if (t instanceof Tensor && t.engine === this && !t.disposed) return;
-    const name = `[${op.name}] ${op.inputs[i]?.name}`;
+    this.#checkTensor(`[${op.name}] ${op.inputs[i]?.name}`, t);
+  }
+
+  #checkTensor(name: string, t: unknown): void {
     if (!(t instanceof Tensor)) refuse(name, t, 'a Tensor');
     if (t.engine !== this) throw new ArgumentError(`${name} belongs to another engine`);
-    throw new DisposedError(`${name} ${t.dtype}${showShape(t.shape)} is disposed`);
+    if (t.disposed) throw new DisposedError(`${name} ${t.dtype}${showShape(t.shape)} is disposed`);
   }
 
   // A tensor that the addon is asked for at once; a refused call leaves no trace.
