@@ -32,7 +32,11 @@ export interface StepResult {
   readonly histograms?: Record<string, Float32Array>;
 }
 
-/** Plain values, typed arrays and named tensors, as they go into a checkpoint. */
+/**
+ * Plain values, typed arrays, tensors of the engine, and objects, Maps, arrays and PyTuples of them, as they go into a checkpoint.
+ * Read back, dicts are plain objects, lists and tuples arrays, tensors and typed arrays SavedTensor (saved.ts: `await t.read()` on the
+ * host, `t.load(engine)`, `savedWeights(path, dict)` as a WeightSource).
+ */
 export type StateValue = unknown;
 
 /** An image for the log: RGB bytes. */
@@ -74,7 +78,7 @@ export interface Task<B extends ImageBatch | TokenBatch = ImageBatch | TokenBatc
    * optimizer. Tensors are live: the caller reads them before the next step.
    */
   state(): Promise<Record<string, StateValue>>;
-  /** Takes back what `state` gave, read from a file. */
+  /** Takes back what `state` gave, read from a file (StateValue says in which form); the file is closed when the promise settles. */
   restore(state: Record<string, StateValue>): Promise<void>;
   dispose(): void;
 }
