@@ -1,50 +1,11 @@
 // Whole jobs against the PyTorch reference: same weights, same machine, same run, interleaved A B A B, medians and ratios.
 // VAR_REPO=<checkout of FoundationVision/VAR> node --import tsx bench/peers/run.ts --vae FILE.pth --var FILE.pth --image PHOTO [--python python3]
-import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
-import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createEngine, VAR, VQVAE } from '../../ts/index.js';
-
-interface Answer {
-  seconds: number;
-  decoder?: number;
-  tokens?: number[][];
-  torch?: string;
-}
-
-/** The reference in a process of its own, one request at a time. */
-class Peer {
-  private readonly lines: AsyncIterator<string>;
-  private constructor(private readonly child: ChildProcessWithoutNullStreams) {
-    this.lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  }
-
-  static async start(python: string, args: string[]): Promise<{ peer: Peer; torch: string }> {
-    const script = join(dirname(fileURLToPath(import.meta.url)), 'var_reference.py');
-    const child = spawn(python, [script, ...args], { stdio: ['pipe', 'pipe', 'inherit'] }) as unknown as ChildProcessWithoutNullStreams;
-    const peer = new Peer(child);
-    return { peer, torch: (await peer.next()).torch ?? '?' };
-  }
-
-  async ask(request: object): Promise<Answer> {
-    this.child.stdin.write(`${JSON.stringify(request)}\n`);
-    return await this.next();
-  }
-
-  stop(): void {
-    this.child.stdin.end();
-  }
-
-  private async next(): Promise<Answer> {
-    const line = await this.lines.next();
-    if (line.done) throw new Error('the reference ended early; its messages are above');
-    return JSON.parse(line.value) as Answer;
-  }
-}
+import { clock, Peer, record } from './peer.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -62,39 +23,9 @@ const { values: options } = parseArgs({
 if (!options.vae || !options.var || !options.image) throw new Error('--vae, --var and --image are needed');
 const threads = Number(options.threads);
 const runs = Number(options.runs);
+const shared = { threads, dtype: options.dtype };
 
-const sorted = (v: number[]): number[] => [...v].sort((a, b) => a - b);
-const median = (v: number[]): number => sorted(v)[Math.floor(v.length / 2)]!;
-const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim();
-
-function record(job: string, ours: number[], theirs: number[], extra: object): void {
-  const side = (v: number[]) => ({ min: sorted(v)[0], median: median(v), max: sorted(v).at(-1) });
-  const ratio = median(theirs) / median(ours);
-  const row = {
-    job,
-    ratio,
-    ours: side(ours),
-    theirs: side(theirs),
-    threads,
-    dtype: options.dtype,
-    device: cpus()[0]?.model,
-    commit,
-    ...extra,
-  };
-  mkdirSync(dirname(options.out), { recursive: true });
-  appendFileSync(options.out, `${JSON.stringify(row)}\n`);
-  process.stdout.write(
-    `${job}: ${median(ours).toFixed(2)} s, reference ${median(theirs).toFixed(2)} s, ${ratio.toFixed(2)} times faster\n`,
-  );
-}
-
-async function clock<T>(work: () => Promise<T>): Promise<[number, T]> {
-  const start = performance.now();
-  const value = await work();
-  return [(performance.now() - start) / 1000, value];
-}
-
-const { peer, torch } = await Peer.start(options.python, [options.vae, options.var, options.depth, options.threads]);
+const { peer, torch } = await Peer.start(options.python, 'var_reference.py', [options.vae, options.var, options.depth, options.threads]);
 const engine = await createEngine({ threads });
 const vqvae = await VQVAE.load(engine, options.vae);
 const model = await VAR.load(engine, options.var, { vqvae, dtype: options.dtype as 'f32' });
@@ -132,8 +63,8 @@ for (let i = 0; i <= runs; i++) {
   decoder[0].push(result.timings.decode / 1000);
   decoder[1].push(theirs.decoder!);
 }
-record('generate d16 256x256', total[0], total[1], { torch, decoderIncluded: true, ...parity });
-record('decode 256x256', decoder[0], decoder[1], { torch });
+record(options.out, 'generate d16 256x256', total[0], total[1], { ...shared, torch, decoderIncluded: true, ...parity });
+record(options.out, 'decode 256x256', decoder[0], decoder[1], { ...shared, torch });
 
 const { default: sharp } = await import('sharp');
 const pixels = await sharp(options.image).resize(256, 256, { fit: 'cover' }).removeAlpha().raw().toBuffer();
@@ -149,7 +80,7 @@ for (let i = 0; i <= runs; i++) {
   encode[0].push(seconds);
   encode[1].push(theirs.seconds);
 }
-record('encode 256x256', encode[0], encode[1], { torch, differingTokens: differing });
+record(options.out, 'encode 256x256', encode[0], encode[1], { ...shared, torch, differingTokens: differing });
 peer.stop();
 model.dispose();
 vqvae.dispose();
