@@ -6,5 +6,6 @@ export { Linear, type LinearEpilogue, type LinearOptions } from './linear.js';
 export { checkKeys } from './match.js';
 export { Module, type ParamSpec } from './module.js';
 export { GroupNorm, layerNormMod } from './norm.js';
-export { Parameters, type ParamRange } from './parameters.js';
+export type { BucketPlan, ParamRange } from './parameter-plan.js';
+export { type Bindable, type NoDecay, type ParamBucket, Parameters, type ParametersOptions } from './parameters.js';
 export { type WeightDType, type WeightInfo, WeightReader, type WeightSource } from './source.js';

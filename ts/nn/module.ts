@@ -12,6 +12,8 @@ export interface ParamSpec {
   /** Another number of rows is accepted (statistics that inference does not read). */
   readonly anyShape?: boolean;
   readonly dtype?: 'f32' | 'i64';
+  /** Part of the state dict, but not trained. */
+  readonly buffer?: true;
 }
 
 /**
