@@ -1,4 +1,5 @@
-// linear_pack and conv_pack: weights to panels of 16 output channels, once per model.
+// linear_pack and conv_pack: weights to panels of 16 output channels, once per model, or once per step in training; transpose packs the
+// weight of the input's gradient, whose output channels are the input channels of w.
 // Floor: source and target bytes at copy bandwidth; winograd transforms about 100 FLOP per 3x3 kernel in f64, 16 kernels at a time.
 // Layout: gemm.h and ops.json. The sources are often memory-mapped: rows are read in long runs, panels are split over the threads.
 #include <algorithm>
@@ -35,13 +36,50 @@ void packLinearPanel(const NsTensor& w, int64_t n, int64_t k, int64_t p, DType t
   }
 }
 
+// Panel p of the transpose of a [n,k] matrix: rows are already k-major, 16 columns of each go into the panel.
+void packTurnedPanel(const NsTensor& w, int64_t n, int64_t k, int64_t p, DType to, char* panel) {
+  alignas(64) float lines[kRun * kPanel] = {};
+  const DType from = dtype(w);
+  const int64_t cols = std::min(kPanel, k - p * kPanel), element = static_cast<int64_t>(dtypeSize(to));
+  for (int64_t n0 = 0; n0 < n; n0 += kRun) {
+    const int64_t nn = std::min(kRun, n - n0);
+    for (int64_t i = 0; i < nn; i++) {
+      const char* source = offset(w.data, (n0 + i) * k + p * kPanel, from);
+      if (from == DType::f32 && cols == kPanel) {
+        std::memcpy(lines + i * kPanel, source, kPanel * sizeof(float));
+      } else {
+        castRow(from, DType::f32, source, lines + i * kPanel, cols);
+      }
+    }
+    castRow(DType::f32, to, lines, panel + n0 * kPanel * element, nn * kPanel);
+  }
+}
+
+// The convolution that the panels are for: o and i exchanged where w is packed transposed.
 struct ConvShape {
   int64_t o, i, taps;
+  bool transpose;
 };
 
-// The kernels of 16 output channels for input channels [i0, i0 + count): dst [16][count * taps], missing channels zero.
+int64_t channelsPerRun(int64_t taps) { return std::max<int64_t>(1, kRun / taps); }
+
+// As readKernels; w is [i][o][taps], every kernel is turned by 180 degrees.
+void readTurnedKernels(const NsTensor& w, const ConvShape& s, int64_t p, int64_t i0, int64_t count, float* dst, float* row) {
+  const int64_t cols = std::min(kPanel, s.o - p * kPanel), run = count * s.taps;
+  for (int64_t j = cols; j < kPanel; j++) std::fill_n(dst + j * run, run, 0.0f);
+  for (int64_t i = 0; i < count; i++) {
+    castRow(dtype(w), DType::f32, offset(w.data, ((i0 + i) * s.o + p * kPanel) * s.taps, dtype(w)), row, cols * s.taps);
+    for (int64_t j = 0; j < cols; j++) std::reverse_copy(row + j * s.taps, row + (j + 1) * s.taps, dst + j * run + i * s.taps);
+  }
+}
+
+int64_t kernelFloats(int64_t taps) { return kPanel * (channelsPerRun(taps) + 1) * taps; }
+
+// The kernels of 16 output channels for input channels [i0, i0 + count): dst [16][count * taps], missing channels zero; dst holds
+// kernelFloats(taps), what lies behind is scratch.
 void readKernels(const NsTensor& w, const ConvShape& s, int64_t p, int64_t i0, int64_t count, float* dst) {
   const int64_t run = count * s.taps;
+  if (s.transpose) return readTurnedKernels(w, s, p, i0, count, dst, dst + kPanel * run);
   for (int64_t j = 0; j < kPanel; j++) {
     const int64_t o = p * kPanel + j;
     if (o < s.o) {
@@ -51,8 +89,6 @@ void readKernels(const NsTensor& w, const ConvShape& s, int64_t p, int64_t i0, i
     }
   }
 }
-
-int64_t channelsPerRun(int64_t taps) { return std::max<int64_t>(1, kRun / taps); }
 
 void packDirectPanel(const NsTensor& w, const ConvShape& s, int64_t p, DType to, char* panel, float* kernels) {
   const int64_t step = channelsPerRun(s.taps);
@@ -96,10 +132,13 @@ namespace kernels {
 Status linear_pack(Context& ctx, const NsCall& call, const op::linear_pack::Params& p) {
   const NsTensor& w = call.in[0];
   if (w.ndim != 2) return failure(NS_INVALID, "[linear_pack] w has %d dims, needs 2", w.ndim);
-  const int64_t n = w.dims[0], k = w.dims[1], bytes = k * kPanel * static_cast<int64_t>(dtypeSize(p.dtype));
+  const int64_t n = w.dims[0], k = w.dims[1];
+  const int64_t panels = ceilDiv(p.transpose ? k : n, kPanel),
+                bytes = (p.transpose ? n : k) * kPanel * static_cast<int64_t>(dtypeSize(p.dtype));
   char* packed = out<char>(call, 0);
-  ctx.pool.parallelFor(ceilDiv(n, kPanel), 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; i++) packLinearPanel(w, n, k, i, p.dtype, packed + i * bytes);
+  const auto pack = p.transpose ? packTurnedPanel : packLinearPanel;
+  ctx.pool.parallelFor(panels, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; i++) pack(w, n, k, i, p.dtype, packed + i * bytes);
   });
   return Status();
 }
@@ -107,13 +146,13 @@ Status linear_pack(Context& ctx, const NsCall& call, const op::linear_pack::Para
 Status conv_pack(Context& ctx, const NsCall& call, const op::conv_pack::Params& p) {
   const NsTensor& w = call.in[0];
   if (w.ndim != 4) return failure(NS_INVALID, "[conv_pack] w has %d dims, needs 4", w.ndim);
-  const ConvShape s{w.dims[0], w.dims[1], w.dims[2] * w.dims[3]};
+  const ConvShape s{w.dims[p.transpose ? 1 : 0], w.dims[p.transpose ? 0 : 1], w.dims[2] * w.dims[3], p.transpose != 0};
   const bool direct = p.algo == op::conv_pack::Algo::direct;
   if (!direct && (w.dims[2] != 3 || w.dims[3] != 3)) {
     return failure(NS_INVALID, "[conv_pack] winograd needs a 3x3 kernel, got %lldx%lld", static_cast<long long>(w.dims[2]),
                    static_cast<long long>(w.dims[3]));
   }
-  const size_t floats = static_cast<size_t>(kPanel * channelsPerRun(s.taps) * s.taps);
+  const size_t floats = static_cast<size_t>(kernelFloats(s.taps));
   for (int t = 0; t < ctx.pool.threads(); t++) ctx.perThread[t].floats(0, floats);
   char* packed = out<char>(call, 0);
   const int64_t bytes = s.taps * s.i * kPanel * static_cast<int64_t>(dtypeSize(p.dtype));

@@ -1,4 +1,4 @@
-import { type Args, at, type Outputs, only, pick, type Ten, toDType, zeros } from './kit.js';
+import { type Args, at, coordinates, make, type Outputs, only, pick, type Ten, toDType, zeros } from './kit.js';
 
 // G of F(m,3) for the points 0, 1, -1, (2, -2,) infinity (Lavin and Gray 2016).
 const G2 = [
@@ -49,8 +49,18 @@ function winograd(w: Ten, G: readonly (readonly number[])[]): Ten {
   return y;
 }
 
+// The weight of the convolution that gives the gradient of the input.
+function transposed(w: Ten): Ten {
+  const [O, I, kh, kw] = w.shape as [number, number, number, number];
+  const shape = [I, O, kh, kw];
+  return make(shape, (k) => {
+    const [i, o, y, x] = coordinates(k, shape) as [number, number, number, number];
+    return pick(w, o, i, kh - 1 - y, kw - 1 - x);
+  });
+}
+
 export default function convPack(c: Args): Outputs {
-  const w = c.ten('w');
+  const w = c.flag('transpose') ? transposed(c.ten('w')) : c.ten('w');
   const algo = c.str('algo');
   const y = algo === 'direct' ? direct(w) : winograd(w, algo === 'winograd2' ? G2 : G4);
   return only('packed', { shape: y.shape, data: y.data.map((v) => toDType(v, c.str('dtype'))) });
