@@ -34,6 +34,8 @@ export interface EngineParts {
 export class Engine extends EngineEmitter implements AsyncDisposable {
   /** The ops, one method each. */
   readonly ops: Ops<Tensor>;
+  /** What the ops call; a tape calls it for them. @internal */
+  readonly sink: Sink<Tensor>;
   readonly device: string;
   readonly threads: number;
   readonly #addon: Addon;
@@ -60,8 +62,8 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     this.device = info.name;
     this.threads = info.threads;
     this.#leaks = makeLeakNet(this, parts.debug);
-    const sink: Sink<Tensor> = { run: (op, inputs, attrs) => this.#run(op, inputs, attrs) };
-    this.ops = new Ops(sink);
+    this.sink = { run: (op, inputs, attrs) => this.#run(op, inputs, attrs) };
+    this.ops = new Ops(this.sink);
   }
 
   /**

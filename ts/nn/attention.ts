@@ -2,8 +2,7 @@ import type { Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import { type Init, zeros } from './init.js';
 import { Linear, type LinearEpilogue } from './linear.js';
-import { Module } from './module.js';
-import type { WeightReader } from './source.js';
+import { Module, type Take } from './module.js';
 
 /** Keys and values of one block, [B, H, capacity, c] each. */
 export interface KvCache {
@@ -47,7 +46,7 @@ export class SelfAttention extends Module {
       scaleMul: l2Norm ? this.param('scale_mul_1H11', [1, heads, 1, 1], { kind: 'constant', value: Math.log(4) }) : null,
       q: this.param('q_bias', [width], zeros),
       v: this.param('v_bias', [width], zeros),
-      k: this.param('zero_k_bias', [width], zeros, { optional: true }),
+      k: this.param('zero_k_bias', [width], zeros, { buffer: true, optional: true, wanted: 'f32' }),
     };
     this.qkv = this.add(new Linear(`${name}.mat_qkv`, width, 3 * width, { bias: false, init: init.qkv }));
     this.proj = this.add(new Linear(`${name}.proj`, width, width, { init: init.proj, biasInit: zeros }));
@@ -74,21 +73,13 @@ export class SelfAttention extends Module {
     return out;
   }
 
-  protected override async prepare(weights: WeightReader): Promise<void> {
-    const { engine } = weights;
-    const { ops } = engine;
+  protected override attach(ops: Ops<Tensor>, take: Take): void {
     const { q, k, v, scaleMul } = this.names;
-    const parts = [
-      await weights.takeF32(q),
-      weights.has(k) ? await weights.takeF32(k) : ops.fill({ shape: [this.width] }),
-      await weights.takeF32(v),
-    ] as const;
-    this.bias = this.hold(engine.scope(() => ops.concat(ops.concat(parts[0], parts[1], { axis: 0 }), parts[2], { axis: 0 })));
-    for (const part of parts) part.dispose();
-    if (scaleMul) {
-      const stored = await weights.takeF32(scaleMul);
-      this.scaleMul = this.hold(ops.reshape(stored, { shape: [this.heads] }));
-      stored.dispose();
-    }
+    const middle = take(k) ?? ops.fill({ shape: [this.width] });
+    const start = ops.concat(take(q)!, middle, { axis: 0 });
+    this.bias = this.hold(ops.concat(start, take(v)!, { axis: 0 }));
+    start.dispose();
+    if (!take(k)) middle.dispose();
+    this.scaleMul = scaleMul ? this.hold(ops.reshape(take(scaleMul)!, { shape: [this.heads] })) : undefined;
   }
 }

@@ -1,8 +1,7 @@
 import type { Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import { fanInUniform } from './init.js';
-import { Module } from './module.js';
-import type { WeightReader } from './source.js';
+import { Module, type Take } from './module.js';
 
 export type ConvAlgo = 'direct' | 'winograd2' | 'winograd4';
 
@@ -55,7 +54,7 @@ export class Conv2d extends Module {
     this.upsample = options.upsample ?? 1;
     this.algo = options.algo ?? 'direct';
     const init = fanInUniform(inChannels * this.kernel * this.kernel);
-    this.weightName = this.param('weight', [outChannels, inChannels, this.kernel, this.kernel], init);
+    this.weightName = this.param('weight', [outChannels, inChannels, this.kernel, this.kernel], init, { wanted: 'stored' });
     this.biasName = this.param('bias', [outChannels], init);
   }
 
@@ -75,10 +74,8 @@ export class Conv2d extends Module {
     });
   }
 
-  protected override async prepare(weights: WeightReader): Promise<void> {
-    const source = await weights.take(this.weightName);
-    this.weight = this.hold(weights.engine.ops.convPack(source, { algo: this.algo }));
-    source.dispose();
-    this.bias = this.hold(await weights.takeF32(this.biasName));
+  protected override attach(ops: Ops<Tensor>, take: Take): void {
+    this.weight = this.hold(ops.convPack(take(this.weightName)!, { algo: this.algo }));
+    this.bias = this.use(take, this.biasName);
   }
 }

@@ -1,8 +1,7 @@
 import type { Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import type { Init } from './init.js';
-import { Module } from './module.js';
-import type { WeightReader } from './source.js';
+import { Module, type Take } from './module.js';
 
 /** nn.Embedding: rows of a [V, C] table. */
 export class Embedding extends Module {
@@ -25,7 +24,7 @@ export class Embedding extends Module {
     return ops.embedding(this.weight, idx);
   }
 
-  protected override async prepare(weights: WeightReader): Promise<void> {
-    this.weight = this.hold(await weights.takeF32(this.weightName));
+  protected override attach(_ops: Ops<Tensor>, take: Take): void {
+    this.weight = this.use(take, this.weightName);
   }
 }

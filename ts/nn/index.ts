@@ -4,7 +4,7 @@ export { Embedding } from './embedding.js';
 export { fanInUniform, type Init, InitSource, ones, type RowScale, seedWords, streamOf, zeros } from './init.js';
 export { Linear, type LinearEpilogue, type LinearOptions } from './linear.js';
 export { checkKeys } from './match.js';
-export { Module, type ParamSpec } from './module.js';
+export { Module, type ParamSpec, type Take } from './module.js';
 export { GroupNorm, layerNormMod } from './norm.js';
 export type { BucketPlan, ParamRange } from './parameter-plan.js';
 export { type Bindable, type NoDecay, type ParamBucket, Parameters, type ParametersOptions } from './parameters.js';

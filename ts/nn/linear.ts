@@ -1,8 +1,8 @@
 import type { Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import { fanInUniform, type Init } from './init.js';
-import { Module } from './module.js';
-import type { WeightReader } from './source.js';
+import { Module, type Take } from './module.js';
+import type { WeightDType, WeightReader } from './source.js';
 
 export interface LinearOptions {
   readonly bias?: boolean;
@@ -26,6 +26,7 @@ export class Linear extends Module {
   private readonly biasName: string | null;
   private weight!: Tensor;
   private bias: Tensor | undefined;
+  private dtype: WeightDType = 'f32';
 
   constructor(
     name: string,
@@ -35,7 +36,7 @@ export class Linear extends Module {
   ) {
     super(name);
     const init = options.init ?? fanInUniform(inFeatures);
-    this.weightName = this.param('weight', [outFeatures, inFeatures], init);
+    this.weightName = this.param('weight', [outFeatures, inFeatures], init, { wanted: 'stored' });
     this.biasName = options.bias === false ? null : this.param('bias', [outFeatures], options.biasInit ?? init);
   }
 
@@ -44,10 +45,18 @@ export class Linear extends Module {
     return ops.linear(x, this.weight, { n: this.outFeatures, bias, ...epilogue });
   }
 
-  protected override async prepare(weights: WeightReader): Promise<void> {
-    const source = await weights.take(this.weightName);
-    this.weight = this.hold(weights.engine.ops.linearPack(source, { dtype: weights.dtype }));
-    source.dispose();
-    if (this.biasName) this.bias = this.hold(await weights.takeF32(this.biasName));
+  override async load(weights: WeightReader): Promise<void> {
+    this.dtype = weights.dtype;
+    await super.load(weights);
+  }
+
+  override bind(ops: Ops<Tensor>, take: Take): void {
+    this.dtype = 'f32';
+    super.bind(ops, take);
+  }
+
+  protected override attach(ops: Ops<Tensor>, take: Take): void {
+    this.weight = this.hold(ops.linearPack(take(this.weightName)!, { dtype: this.dtype }));
+    if (this.biasName) this.bias = this.use(take, this.biasName);
   }
 }

@@ -1,4 +1,5 @@
 import type { Tensor } from '../engine/index.js';
+import type { Ops } from '../gen/ops.js';
 import type { Init } from './init.js';
 import type { WeightReader } from './source.js';
 
@@ -7,23 +8,31 @@ export interface ParamSpec {
   readonly name: string;
   readonly shape: readonly number[];
   readonly init: Init;
+  /** Part of the state dict that is not trained. */
+  readonly buffer?: boolean;
   /** Buffers that can be derived again: a checkpoint may lack them. */
   readonly optional?: boolean;
   /** Another number of rows is accepted (statistics that inference does not read). */
   readonly anyShape?: boolean;
   readonly dtype?: 'f32' | 'i64';
-  /** Part of the state dict, but not trained. */
-  readonly buffer?: true;
+  /** How the module wants it: as f32, as it is stored (weights that are packed), or not at all. Default: f32, buffers not at all. */
+  readonly wanted?: 'f32' | 'stored' | 'no';
 }
 
+/** Hands out a weight by its full name; undefined for an optional one that does not exist. It stays the property of the giver. */
+export type Take = (name: string) => Tensor | undefined;
+
+const wantedAs = ({ wanted, buffer }: ParamSpec) => wanted ?? (buffer ? 'no' : 'f32');
+
 /**
- * A node of a model: declares its parameters under the reference's names when it is built, takes their tensors in `load`, and frees
- * them in `dispose`. Building a module touches no engine.
+ * A node of a model: declares its parameters under the reference's names when it is built, takes their tensors in `load` or `bind`,
+ * and frees what it made of them in `dispose`. Building a module touches no engine.
  */
 export abstract class Module {
   private readonly children: Module[] = [];
   private readonly specs: ParamSpec[] = [];
   private readonly held: Tensor[] = [];
+  private readonly used = new Set<Tensor>();
 
   constructor(readonly name: string) {}
 
@@ -32,19 +41,37 @@ export abstract class Module {
     return [...this.specs, ...this.children.flatMap((child) => child.parameters())];
   }
 
-  /** Packs all weights onto the engine; source tensors are released one by one, so that memory peaks at the packed size. */
+  /** Packs all weights onto the engine; source tensors are released module by module, so that memory peaks at the packed size. */
   async load(weights: WeightReader, onChild?: (done: number, total: number) => void): Promise<void> {
-    await this.prepare(weights);
     for (const [i, child] of this.children.entries()) {
       await child.load(weights);
       onChild?.(i + 1, this.children.length);
     }
+    const sources = await this.sources(weights);
+    this.release();
+    try {
+      this.attach(weights.engine.ops, (name) => sources.get(name));
+    } finally {
+      for (const source of sources.values()) {
+        if (this.used.has(source)) this.held.push(source);
+        else source.dispose();
+      }
+    }
+  }
+
+  /**
+   * Makes this module and those below it compute with the weights that `take` gives, packed through `ops`: on a tape gradients flow
+   * back to them. They must live as long as they are bound. What an earlier load or bind made is disposed.
+   */
+  bind(ops: Ops<Tensor>, take: Take): void {
+    for (const child of this.children) child.bind(ops, take);
+    this.release();
+    this.attach(ops, take);
   }
 
   dispose(): void {
     for (const child of this.children) child.dispose();
-    for (const tensor of this.held) tensor.dispose();
-    this.held.length = 0;
+    this.release();
   }
 
   protected add<M extends Module>(child: M): M {
@@ -59,12 +86,41 @@ export abstract class Module {
     return name;
   }
 
-  /** Keeps a tensor for as long as the module lives. */
+  /** Keeps a tensor that the module has made for as long as it is bound. */
   protected hold(tensor: Tensor): Tensor {
     this.held.push(tensor);
     return tensor;
   }
 
-  /** Takes the module's own tensors. */
-  protected async prepare(_weights: WeightReader): Promise<void> {}
+  /** A weight that is used as it is, without a copy. */
+  protected use(take: Take, name: string): Tensor {
+    const tensor = take(name)!;
+    this.used.add(tensor);
+    return tensor;
+  }
+
+  /** Makes of the module's own weights what `forward` needs; the children are bound before. */
+  protected attach(_ops: Ops<Tensor>, _take: Take): void {}
+
+  private async sources(weights: WeightReader): Promise<Map<string, Tensor>> {
+    const sources = new Map<string, Tensor>();
+    try {
+      for (const spec of this.specs) {
+        const { name, optional } = spec;
+        const as = wantedAs(spec);
+        if (as === 'no' || (optional && !weights.has(name))) continue;
+        sources.set(name, as === 'stored' ? await weights.take(name) : await weights.takeF32(name));
+      }
+    } catch (error) {
+      for (const source of sources.values()) source.dispose();
+      throw error;
+    }
+    return sources;
+  }
+
+  private release(): void {
+    for (const tensor of this.held) tensor.dispose();
+    this.held.length = 0;
+    this.used.clear();
+  }
 }

@@ -1,8 +1,7 @@
 import type { Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import { ones, zeros } from './init.js';
-import { Module } from './module.js';
-import type { WeightReader } from './source.js';
+import { Module, type Take } from './module.js';
 
 /** nn.GroupNorm(32, C, eps = 1e-6) on NHWC, followed by SiLU where asked. */
 export class GroupNorm extends Module {
@@ -26,9 +25,9 @@ export class GroupNorm extends Module {
     return ops.groupNorm(x, this.gamma, this.beta, { groups: this.groups, eps: this.eps, silu });
   }
 
-  protected override async prepare(weights: WeightReader): Promise<void> {
-    this.gamma = this.hold(await weights.takeF32(this.gammaName));
-    this.beta = this.hold(await weights.takeF32(this.betaName));
+  protected override attach(_ops: Ops<Tensor>, take: Take): void {
+    this.gamma = this.use(take, this.gammaName);
+    this.beta = this.use(take, this.betaName);
   }
 }
 

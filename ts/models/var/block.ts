@@ -1,6 +1,6 @@
 import type { Tensor } from '../../engine/index.js';
 import type { Ops } from '../../gen/ops.js';
-import { type AttentionCall, Linear, layerNormMod, Module, SelfAttention, type WeightReader, zeros } from '../../nn/index.js';
+import { type AttentionCall, Linear, layerNormMod, Module, SelfAttention, type Take, zeros } from '../../nn/index.js';
 import { replace } from '../tap.js';
 import type { VarConfig } from './config.js';
 import type { VarInit } from './init.js';
@@ -60,10 +60,7 @@ export class AdaLnBlock extends Module {
     return h;
   }
 
-  protected override async prepare(weights: WeightReader): Promise<void> {
-    if (!this.gssName) return;
-    const stored = await weights.takeF32(this.gssName);
-    this.gss = this.hold(weights.engine.ops.reshape(stored, { shape: [1, 6, this.config.embedDim] }));
-    stored.dispose();
+  protected override attach(ops: Ops<Tensor>, take: Take): void {
+    if (this.gssName) this.gss = this.hold(ops.reshape(take(this.gssName)!, { shape: [1, 6, this.config.embedDim] }));
   }
 }

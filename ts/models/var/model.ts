@@ -1,6 +1,7 @@
 import { ArgumentError, ShapeError } from '../../core/errors.js';
 import type { Engine, Tensor } from '../../engine/index.js';
-import { Embedding, type KvCache, Linear, layerNormMod, Module, type WeightReader, zeros } from '../../nn/index.js';
+import type { Ops } from '../../gen/ops.js';
+import { Embedding, type KvCache, Linear, layerNormMod, Module, type Take, zeros } from '../../nn/index.js';
 import { replace, type Tap } from '../tap.js';
 import { AdaLnBlock } from './block.js';
 import type { VarConfig } from './config.js';
@@ -60,8 +61,8 @@ export class VarModel extends Module {
       start: this.param('pos_start', [1, patchNums[0]! ** 2, width], init.position),
       position: this.param('pos_1LC', [1, at, width], init.position),
     };
-    this.param('lvl_1L', [1, at], { kind: 'values', values: () => this.levels() }, { optional: true, dtype: 'i64' });
-    this.param('attn_bias_for_masking', [1, 1, at, at], { kind: 'values', values: () => this.mask() }, { optional: true });
+    this.param('lvl_1L', [1, at], { kind: 'values', values: () => this.levels() }, { buffer: true, optional: true, dtype: 'i64' });
+    this.param('attn_bias_for_masking', [1, 1, at, at], { kind: 'values', values: () => this.mask() }, { buffer: true, optional: true });
     this.wordEmbed = this.add(new Linear('word_embed', zChannels, width, plain));
     this.classEmb = this.add(new Embedding('class_emb', numClasses + 1, width, init.embedding));
     this.lvlEmbed = this.add(new Embedding('lvl_embed', patchNums.length, width, init.embedding));
@@ -71,18 +72,16 @@ export class VarModel extends Module {
     this.head = this.add(new Linear('head', width, vocabSize, { init: init.head, biasInit: zeros }));
   }
 
-  override async load(weights: WeightReader, onChild?: (done: number, total: number) => void): Promise<void> {
-    await super.load(weights, onChild);
-    const { engine } = weights;
-    const position = await weights.takeF32(this.names.position);
-    this.start = this.hold(await weights.takeF32(this.names.start));
+  protected override attach(ops: Ops<Tensor>, take: Take): void {
+    const position = take(this.names.position)!;
+    const { engine } = position;
+    this.start = this.use(take, this.names.start);
     this.lvlPos = this.hold(
       engine.scope(() => {
-        const level = this.lvlEmbed.forward(engine.ops, engine.tensor(this.levels(), [1, this.length]));
-        return engine.ops.binary(level, position, { fn: 'add' });
+        const level = this.lvlEmbed.forward(ops, engine.tensor(this.levels(), [1, this.length]));
+        return ops.binary(level, position, { fn: 'add' });
       }),
     );
-    position.dispose();
   }
 
   /** Embeds the labels and projects them to the modulation of every block; labels are 0..numClasses (numClasses: unconditional). */

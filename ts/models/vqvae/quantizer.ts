@@ -52,7 +52,7 @@ export class MultiScaleQuantizer extends Module {
     const k = shareQuantResi === K_PER_SCALE ? patchNums.length : shareQuantResi;
     const count = Math.abs(quantResi) > 1e-6 ? k : 0;
     this.phis = Array.from({ length: count }, (_, i) => this.add(new Phi(phiName(shareQuantResi, i), zChannels, quantResi, winograd)));
-    this.param('ema_vocab_hit_SV', [patchNums.length, vocabSize], zeros, { optional: true, anyShape: true });
+    this.param('ema_vocab_hit_SV', [patchNums.length, vocabSize], zeros, { buffer: true, optional: true, anyShape: true });
     this.embedding = this.add(
       new Embedding(
         'quantize.embedding',
