@@ -13,36 +13,14 @@
 #include <cmath>
 
 #include "native/cpu/context.h"
-#include "native/cpu/simd_loop-inl.h"
+#include "native/cpu/norm-inl.h"
+#include "native/cpu/norm.h"
 #include "native/cpu/simd_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ns::cpu {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-using NormD = hn::ScalableTag<float>;
-using NormV = hn::Vec<NormD>;
-
-HWY_INLINE int64_t NormLanes() { return static_cast<int64_t>(hn::Lanes(NormD())); }
-
-// Sum of f(v) over a row; lanes behind the end count as zero.
-template <class F>
-HWY_INLINE float NormSum(const float* x, int64_t n, F f) {
-  const NormD d;
-  const int64_t N = NormLanes();
-  NormV s0 = hn::Zero(d), s1 = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + 2 * N <= n; i += 2 * N) {
-    s0 = hn::Add(s0, f(hn::LoadU(d, x + i)));
-    s1 = hn::Add(s1, f(hn::LoadU(d, x + i + N)));
-  }
-  for (; i + N <= n; i += N) s0 = hn::Add(s0, f(hn::LoadU(d, x + i)));
-  if (i < n) {
-    const size_t r = static_cast<size_t>(n - i);
-    s1 = hn::Add(s1, hn::IfThenElseZero(hn::FirstN(d, r), f(LoadPart(d, x + i, r, 0.0f))));
-  }
-  return hn::GetLane(hn::SumOfLanes(d, hn::Add(s0, s1)));
-}
 
 void LayerNormRow(const float* x, const float* scale, const float* shift, float* y, int64_t n, float eps) {
   const NormD d;
@@ -79,21 +57,6 @@ void L2NormalizeRow(const float* x, float* y, int64_t n, float eps) {
   Map(d, x, y, n, [&](NormV v) { return hn::Div(v, norm); });
 }
 
-// f(load, store, i) over the channels in vectors; the last one goes through padded copies.
-template <class F>
-HWY_INLINE void GroupColumns(int64_t C, F f) {
-  const NormD d;
-  const int64_t N = NormLanes();
-  int64_t i = 0;
-  for (; i + N <= C; i += N) {
-    f([&](const float* p) { return hn::LoadU(d, p + i); }, [&](NormV v, float* p) { hn::StoreU(v, d, p + i); });
-  }
-  if (i < C) {
-    const size_t r = static_cast<size_t>(C - i);
-    f([&](const float* p) { return LoadPart(d, p + i, r, 0.0f); }, [&](NormV v, float* p) { StorePart(d, v, p + i, r); });
-  }
-}
-
 // Per channel over `rows` positions: mean, and around it the sum of differences and of their squares.
 void GroupBlock(const float* x, int64_t rows, int64_t C, float* mean, float* rest, float* squares) {
   const NormD d;
@@ -103,7 +66,7 @@ void GroupBlock(const float* x, int64_t rows, int64_t C, float* mean, float* res
   for (int64_t r = 0; r < rows; r += 4) {
     const float* p = x + r * C;
     const int64_t left = rows - r;
-    GroupColumns(C, [&](auto load, auto store) {
+    NormColumns(C, [&](int64_t, auto load, auto store) {
       NormV s = load(p);
       if (left > 1) s = hn::Add(s, load(p + C));
       if (left > 2) s = hn::Add(s, load(p + 2 * C));
@@ -112,7 +75,7 @@ void GroupBlock(const float* x, int64_t rows, int64_t C, float* mean, float* res
       store(r + 4 >= rows ? hn::Mul(s, inverse) : s, mean);
     });
   }
-  GroupColumns(C, [&](auto load, auto store) {
+  NormColumns(C, [&](int64_t, auto load, auto store) {
     const NormV m = load(mean);
     NormV s = hn::Zero(d), q = hn::Zero(d);
     for (int64_t r = 0; r < rows; r++) {
@@ -163,16 +126,9 @@ HWY_EXPORT(GroupApply);
 
 namespace {
 
-constexpr int64_t kGrainFloats = 16384;
-
-struct Group {
-  int64_t B, P, C, G, R, blocks;  // P positions in blocks of R
-  int64_t width() const { return C / G; }
-};
-
 // Mean and sum of squared differences of every group in one block.
 void blockStatistics(const Group& g, const float* x, int64_t rows, float* tmp, double* to) {
-  const int64_t pad = (g.C + 15) / 16 * 16;
+  const int64_t pad = g.padded();
   float *mean = tmp, *rest = tmp + pad, *squares = tmp + 2 * pad;
   HWY_DYNAMIC_DISPATCH(GroupBlock)(x, rows, g.C, mean, rest, squares);
   const double n = static_cast<double>(rows);
@@ -204,6 +160,45 @@ void joinBlocks(const Group& g, const double* part, double* mean, double* m2) {
 }
 
 }  // namespace
+
+void groupStatistics(Context& ctx, const Group& g, const float* x, double eps, double* stats) {
+  const size_t tmpFloats = static_cast<size_t>(3 * g.padded());
+  double* part = static_cast<double*>(ctx.shared.bytes(0, static_cast<size_t>(g.B * g.blocks * g.G * 2) * sizeof(double)));
+  for (int i = 0; i < ctx.pool.threads(); i++) ctx.perThread[i].floats(0, tmpFloats);
+  ctx.pool.parallelFor(g.B * g.blocks, g.grain(), [&](int64_t b, int64_t e, int thread) {
+    float* tmp = ctx.perThread[thread].floats(0, tmpFloats);
+    for (int64_t k = b; k < e; k++) {
+      const int64_t r0 = k % g.blocks * g.R;
+      blockStatistics(g, x + (k / g.blocks * g.P + r0) * g.C, std::min(g.R, g.P - r0), tmp,
+                      part + (k / g.blocks * g.G * g.blocks + k % g.blocks) * 2);
+    }
+  });
+  ctx.pool.parallelFor(g.B * g.G, 8, [&](int64_t b, int64_t e, int) {
+    for (int64_t k = b; k < e; k++) {
+      double mean, m2;
+      joinBlocks(g, part + k * g.blocks * 2, &mean, &m2);
+      stats[k * 2] = mean;
+      stats[k * 2 + 1] = 1.0 / std::sqrt(std::max(m2, 0.0) / (static_cast<double>(g.P) * static_cast<double>(g.width())) + eps);
+    }
+  });
+}
+
+void groupChannels(const Group& g, const double* stats, const float* gamma, const float* beta, float* channels, int64_t stride) {
+  const int64_t pad = g.padded();
+  for (int64_t image = 0; image < g.B; image++) {
+    float* to = channels + image * stride;
+    for (int64_t i = 0; i < g.G; i++) {
+      const double mean = stats[(image * g.G + i) * 2], rstd = stats[(image * g.G + i) * 2 + 1];
+      const float high = static_cast<float>(mean);
+      for (int64_t c = i * g.width(); c < (i + 1) * g.width(); c++) {
+        to[c] = high;
+        to[pad + c] = static_cast<float>(gamma[c] * rstd);
+        to[2 * pad + c] = static_cast<float>(beta[c] - (mean - high) * rstd * gamma[c]);
+      }
+    }
+    for (int64_t part = 0; part < 3; part++) std::fill(to + part * pad + g.C, to + (part + 1) * pad, 0.0f);
+  }
+}
 
 namespace kernels {
 
@@ -250,49 +245,21 @@ Status l2_normalize(Context& ctx, const NsCall& call, const op::l2_normalize::Pa
 
 Status group_norm(Context& ctx, const NsCall& call, const op::group_norm::Params& p) {
   const NsTensor& t = call.in[0];
-  Group g = {t.dims[0], t.dims[1] * t.dims[2], t.dims[3], p.groups, 0, 0};
-  if (g.G < 1 || g.C % g.G != 0)
-    return failure(NS_INVALID, "[group_norm] %lld channels, %d groups: does not divide", (long long)g.C, p.groups);
+  if (p.groups < 1 || t.dims[3] % p.groups != 0)
+    return failure(NS_INVALID, "[group_norm] %lld channels, %d groups: does not divide", (long long)t.dims[3], p.groups);
   if (count(t) == 0) return {};
-  // The block depends on the shape of one image alone.
-  g.R = std::clamp<int64_t>(8192 / g.C, 8, 256);
-  g.blocks = (g.P + g.R - 1) / g.R;
+  const Group g = makeGroup(t.dims[0], t.dims[1] * t.dims[2], t.dims[3], p.groups);
   const float* x = in<float>(call, 0);
   const float* gamma = in<float>(call, 1);
   const float* beta = in<float>(call, 2);
   float* y = out<float>(call, 0);
-  const int64_t pad = (g.C + 15) / 16 * 16;
-  double* part = static_cast<double*>(ctx.shared.bytes(0, static_cast<size_t>(g.B * g.blocks * g.G * 2) * sizeof(double)));
-  float* channels = ctx.shared.floats(1, static_cast<size_t>(g.B * 3 * pad));
-  for (int i = 0; i < ctx.pool.threads(); i++) ctx.perThread[i].floats(0, static_cast<size_t>(3 * pad));
-
-  const int64_t grain = std::max<int64_t>(1, 4 * kGrainFloats / (g.R * g.C));
-  ctx.pool.parallelFor(g.B * g.blocks, grain, [&](int64_t b, int64_t e, int thread) {
-    float* tmp = ctx.perThread[thread].floats(0, static_cast<size_t>(3 * pad));
-    for (int64_t k = b; k < e; k++) {
-      const int64_t r0 = k % g.blocks * g.R;
-      blockStatistics(g, x + (k / g.blocks * g.P + r0) * g.C, std::min(g.R, g.P - r0), tmp,
-                      part + (k / g.blocks * g.G * g.blocks + k % g.blocks) * 2);
-    }
-  });
-  ctx.pool.parallelFor(g.B * g.G, 8, [&](int64_t b, int64_t e, int) {
-    for (int64_t k = b; k < e; k++) {
-      const int64_t image = k / g.G, group = k % g.G;
-      double mean, m2;
-      joinBlocks(g, part + k * g.blocks * 2, &mean, &m2);
-      const double rstd =
-          1.0 / std::sqrt(std::max(m2, 0.0) / (static_cast<double>(g.P) * static_cast<double>(g.width())) + static_cast<double>(p.eps));
-      float* to = channels + image * 3 * pad;
-      for (int64_t c = group * g.width(); c < (group + 1) * g.width(); c++) {
-        const float high = static_cast<float>(mean);
-        to[c] = high;
-        to[pad + c] = static_cast<float>(gamma[c] * rstd);
-        to[2 * pad + c] = static_cast<float>(beta[c] - (mean - high) * rstd * gamma[c]);
-      }
-    }
-  });
+  const int64_t pad = g.padded();
+  double* stats = static_cast<double*>(ctx.shared.bytes(1, static_cast<size_t>(g.B * g.G * 2) * sizeof(double)));
+  float* channels = ctx.shared.floats(2, static_cast<size_t>(g.B * 3 * pad));
+  groupStatistics(ctx, g, x, p.eps, stats);
+  groupChannels(g, stats, gamma, beta, channels, 3 * pad);
   const auto apply = HWY_DYNAMIC_DISPATCH(GroupApply);
-  ctx.pool.parallelFor(g.B * g.blocks, grain, [&](int64_t b, int64_t e, int) {
+  ctx.pool.parallelFor(g.B * g.blocks, g.grain(), [&](int64_t b, int64_t e, int) {
     for (int64_t k = b; k < e; k++) {
       const int64_t image = k / g.blocks, r0 = k % g.blocks * g.R, at = (image * g.P + r0) * g.C;
       const float* c = channels + image * 3 * pad;
