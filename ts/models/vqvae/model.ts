@@ -1,5 +1,5 @@
 import { ArgumentError, ShapeError } from '../../core/errors.js';
-import type { Engine, Tensor } from '../../engine/index.js';
+import type { Engine, Graph, Tensor } from '../../engine/index.js';
 import { Conv2d, Module, type WeightReader } from '../../nn/index.js';
 import type { Tap } from '../tap.js';
 import type { WinogradTile } from './blocks.js';
@@ -56,25 +56,30 @@ export class VqvaeModel extends Module {
   }
 
   /** quant_conv(encoder(x)): [B, H, W, 3] to [B, h, w, Cvae]. */
-  encode(engine: Engine, x: Tensor, tap?: Tap): Tensor {
+  encode(g: Graph, x: Tensor, tap?: Tap): Tensor {
     const [, height, width, channels] = x.shape;
     if (x.shape.length !== 4 || channels !== 3 || height! % this.downsample !== 0 || width! % this.downsample !== 0)
       throw new ShapeError(`[encode] images are [${x.shape}], accepted is [B, H, W, 3] with H and W multiples of ${this.downsample}`);
-    return engine.scope(() => {
-      const z = this.encoder.forward(engine.ops, x, tap);
+    return g.scope(() => {
+      const z = this.encoder.forward(g.ops, x, tap);
       tap?.('encoder_out', z);
-      const f = this.quantConv.forward(engine.ops, z);
+      const f = this.quantConv.forward(g.ops, z);
       tap?.('f', f);
       return f;
     });
   }
 
-  /** decoder(post_quant_conv(fHat)), clamped to [-1, 1]. */
-  fHatToImg(engine: Engine, fHat: Tensor, tap?: Tap): Tensor {
+  /** decoder(post_quant_conv(fHat)), not clamped: what a loss is taken of. */
+  decode(g: Graph, fHat: Tensor, tap?: Tap): Tensor {
     if (fHat.shape.length !== 4 || fHat.shape[3] !== this.config.zChannels)
       throw new ShapeError(`[fHatToImg] f_hat is [${fHat.shape}], accepted is [B, h, w, ${this.config.zChannels}]`);
+    return g.scope(() => this.decoder.forward(g.ops, this.postQuantConv.forward(g.ops, fHat), tap));
+  }
+
+  /** decoder(post_quant_conv(fHat)), clamped to [-1, 1]. */
+  fHatToImg(engine: Engine, fHat: Tensor, tap?: Tap): Tensor {
     return engine.scope(() => {
-      const raw = this.decoder.forward(engine.ops, this.postQuantConv.forward(engine.ops, fHat), tap);
+      const raw = this.decode(engine, fHat, tap);
       tap?.('raw', raw);
       return engine.ops.affine(raw, { lo: -1, hi: 1 });
     });
