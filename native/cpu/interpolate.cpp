@@ -10,6 +10,7 @@
 #include "hwy/highway.h"
 // clang-format on
 #include "native/cpu/context.h"
+#include "native/cpu/interpolate.h"
 #include "native/cpu/simd_loop-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -84,14 +85,10 @@ struct Map {
   int64_t h, w, C, outH, outW;
 };
 
-// Four neighbours of one output coordinate: clamped indices and weights.
-struct Cubic {
-  int64_t at[4];
-  float weight[4];
-};
-
 float near(float t) { return (1.25f * t - 2.25f) * t * t + 1.0f; }           // |t| <= 1
 float far(float t) { return ((-0.75f * t + 3.75f) * t - 6.0f) * t + 3.0f; }  // 1 < |t| < 2
+
+}  // namespace
 
 Cubic cubicAt(int64_t i, int64_t in, int64_t out) {
   const float scale = static_cast<float>(in) / static_cast<float>(out);
@@ -109,6 +106,7 @@ Cubic cubicAt(int64_t i, int64_t in, int64_t out) {
   return c;
 }
 
+namespace {
 void areaRow(const Map& m, const float* x, int64_t i, float* y) {
   const auto pixel = HWY_DYNAMIC_DISPATCH(AreaPixel);
   const int64_t y0 = i * m.h / m.outH, y1 = ((i + 1) * m.h + m.outH - 1) / m.outH;
