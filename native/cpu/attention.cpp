@@ -145,6 +145,10 @@ void AttTask(const AttHead& h, int64_t r0, int64_t rows, float* scratch) {
   for (int64_t r = 0; r < rows; r++) {
     const AttV total = hn::SumOfLanes(d, hn::LoadU(d, a.sum + r * N));
     Map(d, a.o + r * cp, h.y + (r0 + r) * h.yStride, c, [&](AttV v) { return hn::Div(v, total); });
+    if (h.lse) {
+      const double log = static_cast<double>(a.max[r]) * 0.6931471805599453 + std::log(static_cast<double>(hn::GetLane(total)));
+      h.lse[r0 + r] = static_cast<float>(log);
+    }
   }
 }
 
@@ -229,6 +233,7 @@ AttHead head(const NsCall& call, const op::attention::Params& p, const Shape& s,
   a.factor = static_cast<float>(factor);
   a.yStride = s.H * s.c;
   a.y = out<float>(call, op::attention::out::y) + b * s.l * a.yStride + h * s.c;
+  if (const NsTensor* t = input(call, I::lse)) a.lse = static_cast<float*>(t->data) + (b * s.H + h) * s.l;
   return a;
 }
 

@@ -25,6 +25,7 @@ struct AttHead {
   float factor;  // on q, log2(e) included
   float* y;      // row 0 of the output
   int64_t yStride;
+  float* lse;  // row 0 of the log-sum-exps, or null
 };
 
 }  // namespace ns::cpu

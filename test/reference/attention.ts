@@ -8,12 +8,13 @@ function unit(v: Vector): Vector {
   return v.map((x) => x / length);
 }
 
-function attend(q: Vector, keys: readonly Vector[], values: readonly Vector[], scale: number): Vector {
+function attend(q: Vector, keys: readonly Vector[], values: readonly Vector[], scale: number): { y: Vector; lse: number } {
   const scores = keys.map((k) => dot(q, k) * scale);
   const max = Math.max(...scores);
   const weights = scores.map((s) => Math.exp(s - max));
   const sum = weights.reduce((s, w) => s + w, 0);
-  return q.map((_, i) => values.reduce((s, v, j) => s + ((weights[j] as number) / sum) * (v[i] as number), 0));
+  const y = q.map((_, i) => values.reduce((s, v, j) => s + ((weights[j] as number) / sum) * (v[i] as number), 0));
+  return { y, lse: max + Math.log(sum) };
 }
 
 export default function attention(c: Args): Outputs {
@@ -28,6 +29,7 @@ export default function attention(c: Args): Outputs {
   const cached = (t: Ten, b: number, h: number): Vector[] =>
     Array.from({ length: pos }, (_, j) => Array.from({ length: n }, (_, k) => pick(t, b, h, j, k)));
   const y = zeros([B, l, H * n]);
+  const lse = c.opt('lse') && zeros([B, H, l]);
   const newK = kCache && { shape: kCache.shape, data: kCache.data.slice() };
   const newV = vCache && { shape: vCache.shape, data: vCache.data.slice() };
   for (let b = 0; b < B; b++) {
@@ -39,7 +41,9 @@ export default function attention(c: Args): Outputs {
       for (let i = 0; i < l; i++) {
         const q = scaleMul ? unit(vector(b, i, 0, h)).map((v) => v * mul) : vector(b, i, 0, h);
         const sees = visible ? at(visible, i) : keys.length;
-        y.data.set(attend(q, keys.slice(0, sees), values.slice(0, sees), c.num('scale')), (b * l + i) * H * n + h * n);
+        const row = attend(q, keys.slice(0, sees), values.slice(0, sees), c.num('scale'));
+        y.data.set(row.y, (b * l + i) * H * n + h * n);
+        if (lse) lse.data[(b * H + h) * l + i] = row.lse;
         if (!c.flag('append') || !newK || !newV) continue;
         const to = ((b * H + h) * (newK.shape[2] as number) + pos + i) * n;
         newK.data.set(fresh[i] as Vector, to);
@@ -47,5 +51,5 @@ export default function attention(c: Args): Outputs {
       }
     }
   }
-  return { tensors: { y, ...(newK && newV ? { kCache: newK, vCache: newV } : {}) } };
+  return { tensors: { y, ...(newK && newV ? { kCache: newK, vCache: newV } : {}), ...(lse ? { lse } : {}) } };
 }
