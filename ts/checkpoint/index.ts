@@ -1,4 +1,4 @@
-export { AtomicFile, type AtomicOptions, writeFileAtomic, writeWhole } from './atomic.js';
+export { AtomicFile, type AtomicOptions, writeFileAtomic, writeWhole } from '../core/atomic.js';
 export { Checkpoint, type CheckpointFormat, type OpenOptions, openCheckpoint, type TensorInfo, type TensorLocation } from './checkpoint.js';
 export { FILE_DTYPES, type FileDType, fileDType } from './dtype.js';
 export { groupKeys } from './group-keys.js';

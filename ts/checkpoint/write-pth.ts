@@ -1,6 +1,6 @@
 // Writer of the zip container of torch.save: stored records, aligned to 64 bytes, zip64 where sizes ask for it.
 import { crc32 } from 'node:zlib';
-import { type AtomicFile, type AtomicOptions, writeFileAtomic } from './atomic.js';
+import { type AtomicFile, type AtomicOptions, writeFileAtomic } from '../core/atomic.js';
 import { pickle, type Writable } from './pickle.js';
 import { readSource } from './source.js';
 

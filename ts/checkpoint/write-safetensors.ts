@@ -1,7 +1,8 @@
 // Writer of safetensors files: tensors in falling order of alignment, then name, as the format's own library writes them.
+
+import { type AtomicOptions, writeFileAtomic } from '../core/atomic.js';
 import { refuse } from '../core/check.js';
 import { ArgumentError } from '../core/errors.js';
-import { type AtomicOptions, writeFileAtomic } from './atomic.js';
 import { fileDType } from './dtype.js';
 import { isTensorSource, readSource, sourceBytes, type TensorSource } from './source.js';
 

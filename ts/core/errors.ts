@@ -100,6 +100,15 @@ export class ImageError extends NextscaleError {
   }
 }
 
+/** A dataset, a list or archive of it, or a token cache that cannot be read; names the file. */
+export class DatasetError extends NextscaleError {
+  readonly file: string;
+  constructor(message: string, where: { file: string; cause?: unknown }) {
+    super('ERR_DATASET', message, { cause: where.cause });
+    this.file = where.file;
+  }
+}
+
 /** The work was cancelled by its AbortSignal. `name` is AbortError, as everywhere on the platform. */
 export class AbortError extends NextscaleError {
   constructor(message = 'the work was aborted', options?: ErrorOptions) {

@@ -38,7 +38,15 @@ export function uniform(word: number): number {
 }
 
 /** Last counter word by purpose, as in native/cpu/philox.h: no two draws share a counter. */
-export const PHILOX_STREAMS = { multinomial: 0, gumbel: 0x47000000, random: 0x52, host: 0x48 } as const;
+export const PHILOX_STREAMS = {
+  multinomial: 0,
+  gumbel: 0x47000000,
+  random: 0x52,
+  host: 0x48,
+  augment: 0x41,
+  variant: 0x56,
+  synthetic: 0x53,
+} as const;
 
 /** Words for host-side shuffles and seeds, in counter order; (seed, stream) name the sequence. */
 export class Philox {

@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, mkdir, open, realpath, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { throwIfAborted } from '../core/check.js';
-import { ArgumentError } from '../core/errors.js';
+import { throwIfAborted } from './check.js';
+import { ArgumentError } from './errors.js';
 
 const CHUNK = 32 * 2 ** 20;
 
