@@ -1,0 +1,2 @@
+export type { Part } from './checkpoint.js';
+export { Tape } from './tape.js';
