@@ -1,5 +1,6 @@
+import { Tape } from '../../autograd/index.js';
 import { ArgumentError, ShapeError } from '../../core/errors.js';
-import type { Engine, Tensor } from '../../engine/index.js';
+import type { Graph, Tensor } from '../../engine/index.js';
 import type { Ops } from '../../gen/ops.js';
 import { Embedding, type KvCache, Linear, layerNormMod, Module, type Take, zeros } from '../../nn/index.js';
 import { replace, type Tap } from '../tap.js';
@@ -20,6 +21,13 @@ export interface Conditioning {
 export interface ForwardOptions {
   /** Progressive training: only scales 0..progSi are computed; -1: all. */
   readonly progSi?: number;
+  /**
+   * Stochastic depth (Huang et al. 2016, arXiv:1603.09382): per block a factor for every row of its modulation, [B, 6, 1]: 0 or
+   * 1 / (1 - rate) for the gates (rows 0 and 1), 1 for the others; undefined: nothing is dropped.
+   */
+  readonly dropPath?: readonly (Tensor | undefined)[];
+  /** On a tape: every block is computed again in the backward pass, so that only its input is kept. */
+  readonly checkpoint?: boolean;
   readonly tap?: Tap;
 }
 
@@ -85,76 +93,79 @@ export class VarModel extends Module {
   }
 
   /** Embeds the labels and projects them to the modulation of every block; labels are 0..numClasses (numClasses: unconditional). */
-  condition(engine: Engine, labels: Int32Array, tap?: Tap): Conditioning {
-    const { ops } = engine;
+  condition(g: Graph, labels: Int32Array, tap?: Tap): Conditioning {
+    const { ops } = g;
     const { embedDim: width, numClasses } = this.config;
     const bad = labels.findIndex((label) => label < 0 || label > numClasses);
     if (bad >= 0)
       throw new ArgumentError(`labels[${bad}]: ${labels[bad]} was given, accepted is 0 to ${numClasses} (${numClasses}: unconditional)`);
-    return engine.scope(() => {
-      const idx = engine.tensor(labels, [labels.length, 1]);
+    return g.scope(() => {
+      const idx = g.tensor(labels, [labels.length, 1]);
       const sos = this.classEmb.forward(ops, idx);
       const act = ops.unary(sos, { fn: 'silu' });
       const shared = this.sharedAdaLin ? ops.reshape(this.sharedAdaLin.forward(ops, act), { shape: [labels.length, 6, width] }) : null;
       tap?.('cond', shared ?? sos);
-      const mods = this.blocks.map((block) => engine.scope(() => block.modulation(ops, shared ?? act)));
+      const mods = this.blocks.map((block) => g.scope(() => block.modulation(ops, shared ?? act)));
       const headMod = ops.reshape(this.headAdaLin.forward(ops, act), { shape: [labels.length, 2, width] });
       return { sos, mods, headMod };
     });
   }
 
   /** Input of the first scale, [B, firstL, C]. */
-  embedFirst(engine: Engine, sos: Tensor): Tensor {
-    const { ops } = engine;
-    return engine.scope(() => {
+  embedFirst(g: Graph, sos: Tensor): Tensor {
+    const { ops } = g;
+    return g.scope(() => {
       const x = ops.binary(sos, this.start, { fn: 'add' });
-      return ops.binary(x, this.positions(engine, 0, 1), { fn: 'add' });
+      return ops.binary(x, this.positions(g, 0, 1), { fn: 'add' });
     });
   }
 
   /** Input of scale `si` from the features of its token map, [B, l, Cvae] to [B, l, C]. */
-  embedNext(engine: Engine, features: Tensor, si: number): Tensor {
-    return engine.scope(() => {
-      const x = this.wordEmbed.forward(engine.ops, features);
-      return engine.ops.binary(x, this.positions(engine, si, si + 1), { fn: 'add' });
+  embedNext(g: Graph, features: Tensor, si: number): Tensor {
+    return g.scope(() => {
+      const x = this.wordEmbed.forward(g.ops, features);
+      return g.ops.binary(x, this.positions(g, si, si + 1), { fn: 'add' });
     });
   }
 
   /** One block on the tokens of one scale, with its cache. */
-  step(engine: Engine, block: number, x: Tensor, cond: Conditioning, cache: KvCache | undefined, si: number): Tensor {
+  step(g: Graph, block: number, x: Tensor, cond: Conditioning, cache: KvCache | undefined, si: number): Tensor {
     const append = cache !== undefined && si < this.config.patchNums.length - 1;
-    return this.blocks[block]!.forward(engine.ops, x, cond.mods[block]!, { cache, pos: this.beginEnds[si]![0], append });
+    return this.blocks[block]!.forward(g.ops, x, cond.mods[block]!, { cache, pos: this.beginEnds[si]![0], append });
   }
 
   /** [B, l, C] to logits [B, l, V]. */
-  logits(engine: Engine, x: Tensor, cond: Conditioning, tap?: Tap): Tensor {
-    const h = layerNormMod(engine.ops, x, cond.headMod, 0, 1, this.config.normEps);
+  logits(g: Graph, x: Tensor, cond: Conditioning, tap?: Tap): Tensor {
+    const h = layerNormMod(g.ops, x, cond.headMod, 0, 1, this.config.normEps);
     tap?.('head_nm', h);
-    return replace(h, this.head.forward(engine.ops, h));
+    return replace(h, this.head.forward(g.ops, h));
   }
 
   /** Empty caches of every block for `batch` rows; the last scale is never read again and has no place in them. */
-  caches(engine: Engine, batch: number): KvCache[] {
+  caches(g: Graph, batch: number): KvCache[] {
     const { numHeads, embedDim, patchNums } = this.config;
     const shape = [batch, numHeads, this.length - patchNums.at(-1)! ** 2, embedDim / numHeads];
-    return this.blocks.map(() => ({ k: engine.ops.fill({ shape }), v: engine.ops.fill({ shape }) }));
+    return this.blocks.map(() => ({ k: g.ops.fill({ shape }), v: g.ops.fill({ shape }) }));
   }
 
   /**
    * Teacher-forced logits [B, L, V] (with progSi: of its scales). labels [B]; x [B, >= L - firstL, Cvae] from idxBlToVarInput, null
    * where progSi is 0.
    */
-  forward(engine: Engine, labels: Int32Array, x: Tensor | null, options: ForwardOptions = {}): Tensor {
-    const { progSi = -1, tap } = options;
+  forward(g: Graph, labels: Int32Array, x: Tensor | null, options: ForwardOptions = {}): Tensor {
+    const { progSi = -1, dropPath, checkpoint = false, tap } = options;
     const sn = this.config.patchNums.length;
     if (!Number.isInteger(progSi) || progSi < -1 || progSi >= sn)
       throw new ArgumentError(`progSi: ${progSi} was given, accepted is -1 (all scales) to ${sn - 1}`);
     const end = progSi < 0 ? this.length : this.beginEnds[progSi]![1];
     const rest = end - this.beginEnds[0]![1];
     if (rest > 0) this.checkInput(x, labels.length, rest);
-    const { ops } = engine;
-    return engine.scope(() => {
-      const cond = this.condition(engine, labels, tap);
+    if (dropPath && dropPath.length !== this.blocks.length)
+      throw new ArgumentError(`dropPath: ${dropPath.length} entries for ${this.blocks.length} blocks`);
+    if (checkpoint && !(g instanceof Tape)) throw new ArgumentError('checkpoint: it needs a tape');
+    const { ops } = g;
+    return g.scope(() => {
+      const cond = this.condition(g, labels, tap);
       let h = ops.binary(cond.sos, this.start, { fn: 'add' });
       if (rest > 0) {
         const words = x!.shape[1] === rest ? x! : ops.slice(x!, { axis: 1, start: 0, size: rest });
@@ -162,12 +173,15 @@ export class VarModel extends Module {
       }
       h = replace(h, ops.binary(h, ops.slice(this.lvlPos, { axis: 1, start: 0, size: end }), { fn: 'add' }));
       tap?.('x_embed', h);
-      const visible = this.visible(engine, end);
+      const visible = this.visible(g, end);
       for (const [i, block] of this.blocks.entries()) {
-        h = replace(h, block.forward(ops, h, cond.mods[i]!, { visible }));
+        const kept = dropPath?.[i];
+        const mod = kept ? ops.binary(cond.mods[i]!, kept, { fn: 'mul' }) : cond.mods[i]!;
+        const run = (part: Graph, [input, rows]: readonly Tensor[]) => block.forward(part.ops, input!, rows!, { visible });
+        h = replace(h, checkpoint ? (g as Tape).checkpoint([h, mod], run) : run(g, [h, mod]));
         tap?.(`block${i}`, h);
       }
-      return this.logits(engine, h, cond, tap);
+      return this.logits(g, h, cond, tap);
     });
   }
 
@@ -177,16 +191,16 @@ export class VarModel extends Module {
       throw new ShapeError(`[forward] the input is [${shape}], accepted is [${batch}, ${rest} or more, ${this.config.zChannels}]`);
   }
 
-  private positions(engine: Engine, from: number, to: number): Tensor {
+  private positions(g: Graph, from: number, to: number): Tensor {
     const start = this.beginEnds[from]![0];
-    return engine.ops.slice(this.lvlPos, { axis: 1, start, size: this.beginEnds[to - 1]![1] - start });
+    return g.ops.slice(this.lvlPos, { axis: 1, start, size: this.beginEnds[to - 1]![1] - start });
   }
 
   /** Block-causal by scale: token i sees all tokens up to the end of its own scale. */
-  private visible(engine: Engine, end: number): Tensor {
+  private visible(g: Graph, end: number): Tensor {
     const counts = new Int32Array(end);
     for (const [from, to] of this.beginEnds) counts.fill(to, Math.min(from, end), Math.min(to, end));
-    return engine.tensor(counts, [end]);
+    return g.tensor(counts, [end]);
   }
 
   private levels(): Int32Array {

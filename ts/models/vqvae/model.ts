@@ -1,5 +1,5 @@
 import { ArgumentError, ShapeError } from '../../core/errors.js';
-import type { Engine, Graph, Tensor } from '../../engine/index.js';
+import type { Graph, Tensor } from '../../engine/index.js';
 import { Conv2d, Module, type WeightReader } from '../../nn/index.js';
 import type { Tap } from '../tap.js';
 import type { WinogradTile } from './blocks.js';
@@ -77,53 +77,53 @@ export class VqvaeModel extends Module {
   }
 
   /** decoder(post_quant_conv(fHat)), clamped to [-1, 1]. */
-  fHatToImg(engine: Engine, fHat: Tensor, tap?: Tap): Tensor {
-    return engine.scope(() => {
-      const raw = this.decode(engine, fHat, tap);
+  fHatToImg(g: Graph, fHat: Tensor, tap?: Tap): Tensor {
+    return g.scope(() => {
+      const raw = this.decode(g, fHat, tap);
       tap?.('raw', raw);
-      return engine.ops.affine(raw, { lo: -1, hi: 1 });
+      return g.ops.affine(raw, { lo: -1, hi: 1 });
     });
   }
 
-  imgToIdxBl(engine: Engine, x: Tensor, patchNums?: readonly PatchSize[], tap?: Tap): Tensor[] {
-    return engine.scope(() => this.quantize.fToScales(engine, this.encode(engine, x, tap), false, patchNums).idxBl);
+  imgToIdxBl(g: Graph, x: Tensor, patchNums?: readonly PatchSize[], tap?: Tap): Tensor[] {
+    return g.scope(() => this.quantize.fToScales(g, this.encode(g, x, tap), false, patchNums).idxBl);
   }
 
   /** f_hat after every scale of the tokens of x. */
-  imgToFhat(engine: Engine, x: Tensor, patchNums?: readonly PatchSize[], tap?: Tap): Tensor[] {
-    return engine.scope(() => this.quantize.fToScales(engine, this.encode(engine, x, tap), true, patchNums).fHats);
+  imgToFhat(g: Graph, x: Tensor, patchNums?: readonly PatchSize[], tap?: Tap): Tensor[] {
+    return g.scope(() => this.quantize.fToScales(g, this.encode(g, x, tap), true, patchNums).fHats);
   }
 
   /** Codeword maps [B, pn, pn, Cvae] of every scale to images, after every scale or (one entry) after the last. */
-  embedToImg(engine: Engine, msH: readonly Tensor[], sameShape: boolean, lastOne = false): Tensor[] {
+  embedToImg(g: Graph, msH: readonly Tensor[], sameShape: boolean, lastOne = false): Tensor[] {
     this.checkScales('embedToImg', msH.length);
     const { zChannels } = this.config;
     for (const [si, { shape }] of msH.entries())
       if (shape.length !== 4 || shape[3] !== zChannels)
         throw new ShapeError(`[embedToImg] the map of scale ${si} is [${shape}], accepted is [B, h, w, ${zChannels}]`);
-    return engine.scope(() => this.quantize.embedToFhat(engine, msH, sameShape, lastOne).map((fHat) => this.fHatToImg(engine, fHat)));
+    return g.scope(() => this.quantize.embedToFhat(g, msH, sameShape, lastOne).map((fHat) => this.fHatToImg(g, fHat)));
   }
 
   /** Tokens of every scale to images; token maps are square, or as `patchNums` tells. */
-  idxBlToImg(engine: Engine, idxBl: readonly Tensor[], sameShape: boolean, lastOne = false, patchNums?: readonly PatchSize[]): Tensor[] {
-    return engine.scope(() => this.embedToImg(engine, this.embedScales(engine, idxBl, patchNums), sameShape, lastOne));
+  idxBlToImg(g: Graph, idxBl: readonly Tensor[], sameShape: boolean, lastOne = false, patchNums?: readonly PatchSize[]): Tensor[] {
+    return g.scope(() => this.embedToImg(g, this.embedScales(g, idxBl, patchNums), sameShape, lastOne));
   }
 
   /** f_hat of tokens, after every scale or (one entry) after the last. */
-  idxBlToFhat(engine: Engine, idxBl: readonly Tensor[], sameShape: boolean, lastOne = false, patchNums?: readonly PatchSize[]): Tensor[] {
-    return engine.scope(() => this.quantize.embedToFhat(engine, this.embedScales(engine, idxBl, patchNums), sameShape, lastOne));
+  idxBlToFhat(g: Graph, idxBl: readonly Tensor[], sameShape: boolean, lastOne = false, patchNums?: readonly PatchSize[]): Tensor[] {
+    return g.scope(() => this.quantize.embedToFhat(g, this.embedScales(g, idxBl, patchNums), sameShape, lastOne));
   }
 
-  idxBlToVarInput(engine: Engine, idxBl: readonly Tensor[], progSi?: number): Tensor | null {
+  idxBlToVarInput(g: Graph, idxBl: readonly Tensor[], progSi?: number): Tensor | null {
     const { patchNums } = this.config;
     this.checkScales('idxBlToVarInput', idxBl.length);
     for (const [si, idx] of idxBl.entries())
       if (idx.shape.length !== 2 || idx.shape[1] !== patchNums[si]! ** 2)
         throw new ShapeError(`[idxBlToVarInput] tokens of scale ${si} are [${idx.shape}], accepted is [B, ${patchNums[si]! ** 2}]`);
-    return this.quantize.idxBlToVarInput(engine, idxBl, progSi);
+    return this.quantize.idxBlToVarInput(g, idxBl, progSi);
   }
 
-  private embedScales(engine: Engine, idxBl: readonly Tensor[], patchNums?: readonly PatchSize[]): Tensor[] {
+  private embedScales(g: Graph, idxBl: readonly Tensor[], patchNums?: readonly PatchSize[]): Tensor[] {
     if (idxBl.length === 0) throw new ArgumentError('idxBl: an empty list was given, tokens of every scale are needed');
     const sizes = patchNums?.map((size): readonly [number, number] => (typeof size === 'number' ? [size, size] : size));
     if (sizes && sizes.length !== idxBl.length) throw new ArgumentError(`patchNums: ${sizes.length} sizes for ${idxBl.length} token maps`);
@@ -134,7 +134,7 @@ export class VqvaeModel extends Module {
         throw new ShapeError(
           `[idxBlToImg] tokens of scale ${si} are [${idx.shape}], accepted is [B, ${sizes ? ph * pw : 'a square number'}]`,
         );
-      return this.quantize.embed(engine.ops, idx, ph, pw);
+      return this.quantize.embed(g.ops, idx, ph, pw);
     });
   }
 

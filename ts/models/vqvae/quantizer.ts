@@ -1,6 +1,6 @@
 import { refuse } from '../../core/check.js';
 import { ArgumentError, ShapeError } from '../../core/errors.js';
-import type { Engine, Tensor } from '../../engine/index.js';
+import type { Graph, Tensor } from '../../engine/index.js';
 import type { Ops } from '../../gen/ops.js';
 import { Embedding, Module, zeros } from '../../nn/index.js';
 import type { VqvaeConfig } from './config.js';
@@ -73,9 +73,9 @@ export class MultiScaleQuantizer extends Module {
   }
 
   /** fHat += phi(bicubic(h)), in place; h [B, ph, pw, Cvae], fHat [B, H, W, Cvae]. `keep` subtracts the same from a second map. */
-  accumulate(engine: Engine, fHat: Tensor, h: Tensor, si: number, sn: number, rest?: Tensor): void {
-    const { ops } = engine;
-    engine.scope(() => {
+  accumulate(g: Graph, fHat: Tensor, h: Tensor, si: number, sn: number, rest?: Tensor): void {
+    const { ops } = g;
+    g.scope(() => {
       const [, height, width] = fHat.shape as [number, number, number];
       const full = si === sn - 1 ? h : ops.interpolate(h, { mode: 'bicubic', outH: height, outW: width });
       const y = this.phi(ops, full, si, sn);
@@ -93,26 +93,26 @@ export class MultiScaleQuantizer extends Module {
   }
 
   /** Features f [B, H, W, Cvae] to tokens of every scale, [B, ph * pw] i32, and f_hat after every scale (`fHats`) or after the last. */
-  fToScales(engine: Engine, f: Tensor, fHats: boolean, patchNums: readonly PatchSize[] = this.config.patchNums): Scales {
+  fToScales(g: Graph, f: Tensor, fHats: boolean, patchNums: readonly PatchSize[] = this.config.patchNums): Scales {
     const sizes = patchSizes(patchNums);
     const [b, height, width, c] = f.shape as [number, number, number, number];
     const [lastH, lastW] = sizes.at(-1)!;
     if (lastH !== height || lastW !== width)
       throw new ShapeError(`[quantize] the last token map is ${lastH} x ${lastW}, the features are ${height} x ${width}: they must agree`);
-    const { ops } = engine;
-    return engine.scope(() => {
+    const { ops } = g;
+    return g.scope(() => {
       const rest = copy(ops, f);
       const fHat = ops.fill({ shape: [...f.shape] });
       const out: Scales = { idxBl: [], fHats: [] };
       for (const [si, [ph, pw]] of sizes.entries()) {
         const last = si === sizes.length - 1;
-        const idx = engine.scope(() => {
+        const idx = g.scope(() => {
           const z = last ? rest : ops.interpolate(rest, { mode: 'area', outH: ph, outW: pw });
           const flat = ops.reshape(z, { shape: [b * ph * pw, c] });
           const nearest = ops.vqLookup(flat, this.embedding.weight, { cosine: this.config.usingZnorm });
           return ops.reshape(nearest, { shape: [b, ph * pw] });
         });
-        engine.scope(() => this.accumulate(engine, fHat, this.embed(ops, idx, ph, pw), si, sizes.length, rest));
+        g.scope(() => this.accumulate(g, fHat, this.embed(ops, idx, ph, pw), si, sizes.length, rest));
         out.idxBl.push(idx);
         if (last) out.fHats.push(fHat);
         else if (fHats) out.fHats.push(copy(ops, fHat));
@@ -125,18 +125,18 @@ export class MultiScaleQuantizer extends Module {
    * Codeword maps of every scale [B, pn, pn, Cvae] to f_hat after every scale, or after the last alone. `sameShape`: every map is
    * enlarged to the last one's size; otherwise f_hat grows from scale to scale.
    */
-  embedToFhat(engine: Engine, msH: readonly Tensor[], sameShape: boolean, lastOne: boolean): Tensor[] {
-    const { ops } = engine;
+  embedToFhat(g: Graph, msH: readonly Tensor[], sameShape: boolean, lastOne: boolean): Tensor[] {
+    const { ops } = g;
     const sn = msH.length;
     const c = this.config.zChannels;
     const b = msH[0]!.shape[0]!;
-    return engine.scope(() => {
+    return g.scope(() => {
       const first = sameShape ? msH.at(-1)! : msH[0]!;
       let fHat = ops.fill({ shape: [b, first.shape[1]!, first.shape[2]!, c] });
       const out: Tensor[] = [];
       for (const [si, h] of msH.entries()) {
         if (sameShape) {
-          this.accumulate(engine, fHat, h, si, sn);
+          this.accumulate(g, fHat, h, si, sn);
           if (!lastOne) out.push(copy(ops, fHat));
         } else {
           fHat = ops.interpolate(fHat, { mode: 'bicubic', outH: h.shape[1]!, outW: h.shape[2]! });
@@ -149,21 +149,21 @@ export class MultiScaleQuantizer extends Module {
   }
 
   /** Tokens of all scales to the teacher-forcing input [B, L - firstL, Cvae]; null where `progSi` leaves nothing. */
-  idxBlToVarInput(engine: Engine, idxBl: readonly Tensor[], progSi = -1): Tensor | null {
+  idxBlToVarInput(g: Graph, idxBl: readonly Tensor[], progSi = -1): Tensor | null {
     const { patchNums, zChannels } = this.config;
     const sn = patchNums.length;
     const side = patchNums.at(-1)!;
     const b = idxBl[0]!.shape[0]!;
-    const { ops } = engine;
-    return engine.scope(() => {
+    const { ops } = g;
+    return g.scope(() => {
       const fHat = ops.fill({ shape: [b, side, side, zChannels] });
       let out: Tensor | null = null;
       for (let si = 0; si < sn - 1; si++) {
         if (progSi === 0 || (progSi > 0 && progSi - 1 < si)) break;
         const pn = patchNums[si]!;
         const next = patchNums[si + 1]!;
-        const part = engine.scope(() => {
-          this.accumulate(engine, fHat, this.embed(ops, idxBl[si]!, pn, pn), si, sn);
+        const part = g.scope(() => {
+          this.accumulate(g, fHat, this.embed(ops, idxBl[si]!, pn, pn), si, sn);
           const down = ops.interpolate(fHat, { mode: 'area', outH: next, outW: next });
           return ops.reshape(down, { shape: [b, next * next, zChannels] });
         });
