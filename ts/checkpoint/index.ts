@@ -5,5 +5,6 @@ export { groupKeys } from './group-keys.js';
 export type { Writable } from './pickle.js';
 export type { ByteSource, ReadableTensor, TensorSource } from './source.js';
 export { FileTensor, OrderedDict, PyFloat, PyName, PyObject, PyTuple, type PyValue } from './value.js';
+export { verifyPth } from './verify.js';
 export { writePth } from './write-pth.js';
 export { writeSafetensors } from './write-safetensors.js';

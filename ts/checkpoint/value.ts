@@ -63,6 +63,8 @@ export interface Region {
   byteLength: number;
   /** Bytes in the file when the record is compressed. */
   deflated?: number;
+  /** CRC-32 of the unpacked bytes, where the container has one. */
+  crc?: number;
 }
 
 /** A run of elements of one dtype; 'untyped' counts bytes. `region` is known once the container has been read. */

@@ -1,8 +1,8 @@
 // Writer of the zip container of torch.save: stored records, aligned to 64 bytes, zip64 where sizes ask for it.
-import { crc32 } from 'node:zlib';
 import { type AtomicFile, type AtomicOptions, writeFileAtomic } from '../core/atomic.js';
 import { pickle, type Writable } from './pickle.js';
 import { readSource } from './source.js';
+import { checksum } from './verify.js';
 
 const ALIGNMENT = 64;
 const ROOT = 'archive';
@@ -60,7 +60,7 @@ class ZipWriter {
 
   /** Record of stored bytes; the extra field 'FB' pads the data to the alignment, as torch does it. */
   async add(name: string, data: Uint8Array): Promise<void> {
-    const record: Record = { name: ascii(name), crc: crc32(data), size: data.length, offset: this.file.position };
+    const record: Record = { name: ascii(name), crc: await checksum(data), size: data.length, offset: this.file.position };
     const big = data.length >= MAX32;
     const zip64 = big ? fields([2, 1], [2, 16], [8, data.length], [8, data.length]) : new Uint8Array(0);
     const before = record.offset + 30 + record.name.length + zip64.length + 4;

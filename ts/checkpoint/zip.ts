@@ -10,6 +10,7 @@ interface Entry {
   name: string;
   flags: number;
   method: number;
+  crc: number;
   compressed: number;
   size: number;
   localOffset: number;
@@ -99,6 +100,7 @@ function parseDirectory(bytes: Uint8Array, directory: Directory, file: string): 
       name: recordName(bytes.subarray(at + 46, at + 46 + nameBytes), file, where.offset),
       flags: view.getUint16(at + 8, true),
       method: view.getUint16(at + 10, true),
+      crc: view.getUint32(at + 16, true),
       compressed: view.getUint32(at + 20, true),
       size: view.getUint32(at + 24, true),
       localOffset: view.getUint32(at + 42, true),
@@ -171,7 +173,7 @@ async function locate(file: SourceFile, entry: Entry, directoryOffset: number): 
   const offset = entry.localOffset + 30 + nameBytes + view.getUint16(28, true);
   if (offset + entry.compressed > directoryOffset)
     fail(where, `record of ${entry.compressed} bytes reaches beyond the data of the archive`);
-  return { offset, byteLength: entry.size, ...(entry.method === 8 ? { deflated: entry.compressed } : {}) };
+  return { offset, byteLength: entry.size, crc: entry.crc, ...(entry.method === 8 ? { deflated: entry.compressed } : {}) };
 }
 
 function checkOverlap(regions: Map<string, Region>, file: string): void {
