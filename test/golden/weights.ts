@@ -49,7 +49,8 @@ class Union implements WeightSource {
   }
 }
 
-async function union(c: GoldenCase, model: string): Promise<WeightSource> {
+/** The state dict of weights.<model> of case.json. */
+export async function union(c: GoldenCase, model: string): Promise<WeightSource> {
   const files = c.json.weights?.[model];
   if (!files) throw new Error(`${c.name}: case.json lists no weights.${model}`);
   return new Union(await Promise.all(files.map((file) => openCheckpoint(join(c.dir, file), { root: '' }))));
@@ -58,7 +59,7 @@ async function union(c: GoldenCase, model: string): Promise<WeightSource> {
 const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 /** config.<model> of case.json under the names of the API. */
-function configOf(c: GoldenCase, model: string): Record<string, unknown> {
+export function configOf(c: GoldenCase, model: string): Record<string, unknown> {
   return Object.fromEntries(Object.entries(c.json.config[model] as Record<string, unknown>).map(([name, value]) => [camel(name), value]));
 }
 

@@ -48,8 +48,9 @@ function reconstruction(ops: Ops<Tensor>, { l1, l2 }: VqvaeTraining['recon'], x:
 }
 
 /** Mean squared error per image [B] of reconstructions, clamped to [-1, 1]. */
-export function imageErrors({ ops, scope }: Graph, x: Tensor, rec: Tensor): Tensor {
-  return scope(() => {
+export function imageErrors(g: Graph, x: Tensor, rec: Tensor): Tensor {
+  const { ops } = g;
+  return g.scope(() => {
     const difference = ops.binary(ops.affine(rec, { lo: -1, hi: 1 }), x, { fn: 'sub' });
     const square = ops.unary(difference, { fn: 'square' });
     return ops.reduce(ops.reshape(square, { shape: [x.shape[0]!, x.size / x.shape[0]!] }), { fn: 'mean', axis: 1 });

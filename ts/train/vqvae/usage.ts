@@ -33,6 +33,7 @@ export interface UsageState {
   readonly recordHit: number;
   readonly counts: Float64Array;
   readonly lastHit: Int32Array;
+  readonly born: Int32Array;
   /** usage and perplexity of every scale in the last epoch, then of all; absent in the first one. */
   readonly before: readonly number[];
 }
@@ -43,6 +44,8 @@ export class CodebookUsage {
   readonly ema: Float32Array;
   /** [V]: iteration of the last hit or replacement; -1: none yet. */
   readonly lastHit: Int32Array;
+  /** [V]: iteration in which the code was last replaced; -1: it is one of the first. */
+  readonly born: Int32Array;
   private recordHit = 0;
   private counts: Float64Array;
   private before: number[] = [];
@@ -54,6 +57,12 @@ export class CodebookUsage {
     this.ema = new Float32Array(patchNums.length * vocabSize);
     this.counts = new Float64Array(patchNums.length * vocabSize);
     this.lastHit = new Int32Array(vocabSize).fill(-1);
+    this.born = new Int32Array(vocabSize).fill(-1);
+  }
+
+  /** These codes have other values since iteration gIt. */
+  replaced(rows: Int32Array, gIt: number): void {
+    for (const v of rows) this.lastHit[v] = this.born[v] = gIt;
   }
 
   /** Counts the tokens [B, L] of an iteration. */
@@ -145,17 +154,18 @@ export class CodebookUsage {
   }
 
   state(): UsageState {
-    const { recordHit, counts, lastHit, before } = this;
-    return { recordHit, counts: counts.slice(), lastHit: lastHit.slice(), before: [...before] };
+    const { recordHit, counts, lastHit, born, before } = this;
+    return { recordHit, counts: counts.slice(), lastHit: lastHit.slice(), born: born.slice(), before: [...before] };
   }
 
   /** Throws ArgumentError where the sizes differ. */
-  restore({ recordHit, counts, lastHit, before }: UsageState, ema: ArrayLike<number>): void {
+  restore({ recordHit, counts, lastHit, born, before }: UsageState, ema: ArrayLike<number>): void {
     if (counts.length !== this.counts.length || lastHit.length !== this.lastHit.length || ema.length !== this.ema.length)
       throw new ArgumentError(`hit counts are of ${counts.length} entries, expected ${this.counts.length}`);
     this.recordHit = recordHit;
     this.counts.set(counts);
     this.lastHit.set(lastHit);
+    this.born.set(born);
     this.before = [...before];
     this.ema.set(ema);
   }
