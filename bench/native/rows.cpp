@@ -1,6 +1,6 @@
-// Micro-benchmark of attention, norms, nearest code, sampling and random numbers: `rows [threads] [rounds] [filter] [target]`, one JSON
-// line per shape. cpu_us is processor time of all threads together, free of preemption by neighbours; divide it by the threads for a quiet
-// machine.
+// Micro-benchmark of attention, norms, their gradients, cross-entropy, nearest code, sampling and random numbers: `rows [threads] [rounds]
+// [filter] [target]`, one JSON line per shape. cpu_us is processor time of all threads together, free of preemption by neighbours; divide
+// it by the threads for a quiet machine.
 #include <time.h>
 
 #include <algorithm>
@@ -108,6 +108,66 @@ void norms(Bench& bench, Rng& rng) {
                                      8e-9 * static_cast<double>(x.size()));
 }
 
+// Backward passes of one training step: VAR of 4 and 16 heads, block-causal over ten scales, then the VQVAE's attention and norms.
+void attentionGrads(Bench& bench, Rng& rng) {
+  const int64_t shapes[][4] = {{4, 4, 680, 64}, {1, 16, 680, 64}, {1, 4, 680, 64}, {4, 1, 256, 256}, {1, 1, 256, 640}};
+  for (const auto& s : shapes) {
+    const int64_t B = s[0], H = s[1], l = s[2], c = s[3];
+    Tensor qkv = Tensor({B, l, 3 * H * c}).normal(rng), y({B, l, H * c}), dy = Tensor({B, l, H * c}).normal(rng), lse({B, H, l});
+    Tensor dqkv({B, l, 3 * H * c}), none, scaleMul, visible, dScale;
+    double pairs = static_cast<double>(l * l);
+    if (l == 680) {
+      scaleMul = Tensor({H}).fill([](int64_t) { return 1.386; });
+      dScale = Tensor({H}).fill([](int64_t) { return 0; });
+      visible = Tensor({l}, DType::i32);
+      int64_t i = 0, end = 0;
+      pairs = 0;
+      for (int side : {1, 2, 3, 4, 5, 6, 8, 10, 13, 16}) {
+        end += side * side;
+        for (; i < end; i++) pairs += static_cast<double>(visible.as<int32_t>()[i] = static_cast<int32_t>(end));
+      }
+    }
+    const op::attention::Params fp = {static_cast<int32_t>(H), static_cast<int32_t>(c), l == 680 ? 1 : 0.05f, 4.6051702f, 0, 0};
+    const op::attention_grad::Params bp = {fp.heads, fp.width, fp.scale, fp.maxScaleMul};
+    const double products = 2e-9 * static_cast<double>(B * H * c) * pairs;
+    const std::string size = std::to_string(B) + "," + std::to_string(H) + "," + std::to_string(l) + "," + std::to_string(c);
+    const std::vector<Tensor*> forward = {&qkv, &scaleMul, &visible, &none, &none, &lse};
+    bench.time<op::attention::Params>("attention,train," + size, cpu::kernels::attention, fp, forward, {&y}, 2 * products, 0);
+    run<op::attention::Params>(1, cpu::kernels::attention, fp, forward, {&y});
+    bench.time<op::attention_grad::Params>("attention_grad," + size, cpu::kernels::attention_grad, bp,
+                                           {&qkv, &y, &dy, &lse, &scaleMul, &visible, &dScale}, {&dqkv}, 5 * products, 0);
+  }
+}
+
+void rowGrads(Bench& bench, Rng& rng) {
+  for (int V : {4096, 512}) {
+    Tensor x = Tensor({2720, V}).normal(rng), dx({2720, V}), loss({2720}), one = Tensor({2720}).fill([](int64_t) { return 1; });
+    Tensor t = Tensor({2720}, DType::i32).fill([](int64_t i) { return static_cast<double>(i % 500); });
+    const double gbyte = 4e-9 * static_cast<double>(x.size());
+    bench.time<op::cross_entropy::Params>("cross_entropy,2720," + std::to_string(V), cpu::kernels::cross_entropy, {0.1f}, {&x, &t}, {&loss},
+                                          0, gbyte);
+    bench.time<op::cross_entropy_grad::Params>("cross_entropy_grad,2720," + std::to_string(V), cpu::kernels::cross_entropy_grad, {0.1f},
+                                               {&x, &t, &one}, {&dx}, 0, 2 * gbyte);
+  }
+  Tensor x = Tensor({4, 680, 1024}).normal(rng), mod = Tensor({4, 6, 1024}).normal(rng), dMod = mod, dx({4, 680, 1024});
+  bench.time<op::layer_norm_grad::Params>("layer_norm_grad,2720,1024", cpu::kernels::layer_norm_grad, {1e-6f, 2, 4}, {&x, &x, &mod, &dMod},
+                                          {&dx}, 0, 12e-9 * static_cast<double>(x.size()));
+  const int shapes[][3] = {{8, 64, 64}, {8, 16, 256}, {1, 256, 160}};
+  for (const auto& s : shapes) {
+    for (int silu : {0, 1}) {
+      Tensor v = Tensor({s[0], s[1], s[1], s[2]}).normal(rng), dy = v, dv = v, gamma = Tensor({s[2]}).normal(rng), sum = gamma;
+      const std::string size = std::to_string(s[0]) + "," + std::to_string(s[1]) + "," + std::to_string(s[2]) + (silu ? ",silu" : "");
+      bench.time<op::group_norm_grad::Params>("group_norm_grad," + size, cpu::kernels::group_norm_grad, {32, 1e-6f, silu},
+                                              {&v, &dy, &gamma, &gamma, &sum, &sum}, {&dv}, 0, 12e-9 * static_cast<double>(v.size()));
+    }
+  }
+  Tensor y({2720, 1024});
+  bench.time<op::softmax_grad::Params>("softmax_grad,2720,1024", cpu::kernels::softmax_grad, {1}, {&x, &x}, {&y}, 0,
+                                       12e-9 * static_cast<double>(x.size()));
+  bench.time<op::l2_normalize_grad::Params>("l2_normalize_grad,2720,1024", cpu::kernels::l2_normalize_grad, {1e-12f}, {&x, &x}, {&y}, 0,
+                                            12e-9 * static_cast<double>(x.size()));
+}
+
 void lookups(Bench& bench, Rng& rng) {
   Tensor codes = Tensor({4096, 32}).normal(rng);
   for (int n : {1, 256, 680}) {
@@ -146,6 +206,8 @@ int main(int argc, char** argv) {
   Rng rng(1);
   attention(bench, rng);
   norms(bench, rng);
+  attentionGrads(bench, rng);
+  rowGrads(bench, rng);
   lookups(bench, rng);
   return 0;
 }

@@ -18,36 +18,45 @@ HWY_BEFORE_NAMESPACE();
 namespace ns::cpu {
 namespace HWY_NAMESPACE {
 
-// Sum of exp(x - top), and the sum of x - top.
-HWY_INLINE void EntropySums(const float* x, int64_t n, float top, float* exponentials, float* plain) {
+// Sums of exp(x - top) and of x - top in four chains each; with kStore the exponentials go to y.
+template <bool kStore>
+HWY_INLINE void EntropySums(const float* x, float* y, int64_t n, float top, float* exponentials, float* plain) {
   const SoftD d;
   const int64_t N = static_cast<int64_t>(hn::Lanes(d));
   const SoftV max = hn::Set(d, top);
-  SoftV e0 = hn::Zero(d), e1 = hn::Zero(d), p0 = hn::Zero(d), p1 = hn::Zero(d);
+  SoftV e0 = hn::Zero(d), e1 = hn::Zero(d), e2 = hn::Zero(d), e3 = hn::Zero(d);
+  SoftV p0 = hn::Zero(d), p1 = hn::Zero(d), p2 = hn::Zero(d), p3 = hn::Zero(d);
+  const auto step = [&](int64_t i, SoftV& e, SoftV& p) {
+    const SoftV v = hn::Sub(hn::LoadU(d, x + i), max), w = cpu::HWY_NAMESPACE::ExpNonPositive(d, v);
+    if constexpr (kStore) hn::StoreU(w, d, y + i);
+    e = hn::Add(e, w);
+    p = hn::Add(p, v);
+  };
   int64_t i = 0;
-  for (; i + 2 * N <= n; i += 2 * N) {
-    const SoftV a = hn::Sub(hn::LoadU(d, x + i), max), b = hn::Sub(hn::LoadU(d, x + i + N), max);
-    e0 = hn::Add(e0, cpu::HWY_NAMESPACE::ExpNonPositive(d, a));
-    e1 = hn::Add(e1, cpu::HWY_NAMESPACE::ExpNonPositive(d, b));
-    p0 = hn::Add(p0, a);
-    p1 = hn::Add(p1, b);
+  for (; i + 4 * N <= n; i += 4 * N) {
+    step(i, e0, p0);
+    step(i + N, e1, p1);
+    step(i + 2 * N, e2, p2);
+    step(i + 3 * N, e3, p3);
   }
-  for (; i < n; i += N) {
-    const size_t r = static_cast<size_t>(std::min(N, n - i));
-    const SoftV a = hn::Sub(LoadPart(d, x + i, r, 0.0f), max);
+  for (; i + N <= n; i += N) step(i, e0, p0);
+  if (i < n) {
+    const size_t r = static_cast<size_t>(n - i);
+    const SoftV v = hn::Sub(LoadPart(d, x + i, r, 0.0f), max), w = cpu::HWY_NAMESPACE::ExpNonPositive(d, v);
+    if constexpr (kStore) StorePart(d, w, y + i, r);
     const auto real = hn::FirstN(d, r);
-    e0 = hn::Add(e0, hn::IfThenElseZero(real, cpu::HWY_NAMESPACE::ExpNonPositive(d, a)));
-    p0 = hn::Add(p0, hn::IfThenElseZero(real, a));
+    e1 = hn::Add(e1, hn::IfThenElseZero(real, w));
+    p1 = hn::Add(p1, hn::IfThenElseZero(real, v));
   }
-  *exponentials = hn::GetLane(hn::SumOfLanes(d, hn::Add(e0, e1)));
-  *plain = hn::GetLane(hn::SumOfLanes(d, hn::Add(p0, p1)));
+  *exponentials = hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(e0, e1), hn::Add(e2, e3))));
+  *plain = hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(p0, p1), hn::Add(p2, p3))));
 }
 
 void EntropyRows(const float* x, const int32_t* target, int64_t rows, int64_t n, float smooth, float* loss) {
   for (int64_t r = 0; r < rows; r++, x += n) {
     const float top = RowMax(x, n, 1.0f);
     float exponentials, plain;
-    EntropySums(x, n, top, &exponentials, &plain);
+    EntropySums<false>(x, nullptr, n, top, &exponentials, &plain);
     double l = std::log(static_cast<double>(exponentials));
     // Without smoothing a logit of -inf off the target is no loss.
     if (smooth < 1.0f) l -= (1.0 - static_cast<double>(smooth)) * (static_cast<double>(x[target[r]]) - top);
@@ -59,7 +68,8 @@ void EntropyRows(const float* x, const int32_t* target, int64_t rows, int64_t n,
 void EntropyGradRows(const float* x, const int32_t* target, const float* dLoss, int64_t rows, int64_t n, float smooth, float* dx) {
   const SoftD d;
   for (int64_t r = 0; r < rows; r++, x += n, dx += n) {
-    const float total = ExpRow(x, dx, n, 1.0f, RowMax(x, n, 1.0f));
+    float total, plain;
+    EntropySums<true>(x, dx, n, RowMax(x, n, 1.0f), &total, &plain);
     const SoftV mul = hn::Set(d, dLoss[r] / total);
     const SoftV even = hn::Set(d, dLoss[r] * smooth / static_cast<float>(n));
     Map(d, dx, dx, n, [&](SoftV v) { return hn::MulSub(v, mul, even); });
