@@ -3,7 +3,7 @@ import { checkNumber, refuse } from '../core/check.js';
 import type { Tensor } from '../engine/index.js';
 import type { Parameters, ParamRange } from '../nn/index.js';
 import { filterParams, type ParamGroup } from './filter-params.js';
-import { commonStep, Optimizer, type RangeStep, type TorchOptions } from './optimizer.js';
+import { clearRows, commonStep, Optimizer, type RangeStep, type TorchOptions } from './optimizer.js';
 import { entry, float, groupsOf, mismatch, overwrite, scalar, scalarTensor } from './state.js';
 
 export interface AdamOptions {
@@ -79,6 +79,12 @@ export class AdamW extends Optimizer {
     groupsOf(saved);
     if (bits !== this.bits) throw mismatch(`its moments have ${bits} bits, this optimizer's have ${this.bits}`);
     await super.restore(saved, groups);
+  }
+
+  resetRows(name: string, rows: Int32Array): void {
+    const view = this.views.get(name);
+    if (view) for (const tensor of [view.m, view.v]) clearRows(tensor, rows);
+    else this.resetCodes(name, rows);
   }
 
   dispose(): void {
@@ -178,6 +184,24 @@ export class AdamW extends Optimizer {
         this.views.set(name, { m: engine.view(m, at, shape), v: engine.view(v, at, shape) });
       }
     }
+  }
+
+  // 8-bit codes: the scales of the blocks stay, they only bound what the codes mean.
+  private resetCodes(name: string, rows: Int32Array): void {
+    const { engine, buckets } = this.params;
+    const { shape, size } = this.params.get(name);
+    const width = size / shape[0]!;
+    const { range, m, v } = this.moments.find((moments) => this.namesIn(moments.range).includes(name))!;
+    const { names, begins } = buckets[range.bucket]!;
+    const first = begins[names.indexOf(name)]! - range.begin;
+    engine.scope(() => {
+      const zero = engine.ops.fill({ shape: [width], dtype: 'u8', value: ZERO });
+      const none = engine.ops.fill({ shape: [width], dtype: 'u8' });
+      for (const row of rows) {
+        engine.ops.writeSlice(m, zero, { axis: 0, start: first + row * width });
+        engine.ops.writeSlice(v, none, { axis: 0, start: first + row * width });
+      }
+    });
   }
 
   private clear(): void {

@@ -100,6 +100,9 @@ export abstract class Optimizer {
     this.taken = await this.restoreEntries(order, (i) => entry(entry(saved, 'state'), i), saved);
   }
 
+  /** Forgets what was gathered about these rows (first dim) of a parameter; they go on as if they were new. Enqueued. */
+  abstract resetRows(name: string, rows: Int32Array): void;
+
   /** Frees the moments. */
   abstract dispose(): void;
 
@@ -113,6 +116,20 @@ export abstract class Optimizer {
   protected abstract entryOf(name: string): Readonly<Record<string, unknown>> | null;
   /** Overwrites the moments; returns the number of steps. `of(i)`: the saved state of parameter order[i]. */
   protected abstract restoreEntries(order: readonly string[], of: (i: number) => unknown, saved: unknown): Promise<number>;
+}
+
+/** Overwrites rows (first dim) of a tensor by zeros. */
+export function clearRows(tensor: Tensor, rows: Int32Array): void {
+  if (rows.length === 0) return;
+  const { engine, shape, size } = tensor;
+  const [height, width] = [shape[0]!, size / shape[0]!];
+  engine.scope(() =>
+    engine.ops.scatterRows(
+      engine.view(tensor, 0, [height, width]),
+      engine.tensor(rows, [rows.length]),
+      engine.ops.fill({ shape: [rows.length, width] }),
+    ),
+  );
 }
 
 /** The `step` of all entries, which must agree: one count serves all parameters. */

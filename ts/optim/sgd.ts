@@ -2,7 +2,7 @@ import { checkNumber } from '../core/check.js';
 import { ArgumentError } from '../core/errors.js';
 import type { Tensor } from '../engine/index.js';
 import type { Parameters } from '../nn/index.js';
-import { Optimizer, type RangeStep, type TorchOptions } from './optimizer.js';
+import { clearRows, Optimizer, type RangeStep, type TorchOptions } from './optimizer.js';
 import { entry, float, mismatch, overwrite } from './state.js';
 
 export interface SgdOptions {
@@ -30,6 +30,11 @@ export class SGD extends Optimizer {
     for (const [b, flat] of this.velocity.entries())
       for (const [i, name] of buckets[b]!.names.entries())
         this.views.set(name, engine.view(flat, buckets[b]!.begins[i]!, params.get(name).shape));
+  }
+
+  resetRows(name: string, rows: Int32Array): void {
+    const view = this.views.get(name);
+    if (view) clearRows(view, rows);
   }
 
   dispose(): void {

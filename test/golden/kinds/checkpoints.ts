@@ -1,4 +1,4 @@
-// Files of torch.save: structure, and every tensor byte for byte, read as data and through Checkpoint.load.
+// Files of torch.save: structure, and every tensor byte for byte, read as data and through Checkpoint.load; training resumed from one.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
@@ -13,8 +13,10 @@ import {
 } from '../../../ts/checkpoint/index.js';
 import { CheckpointError } from '../../../ts/core/errors.js';
 import type { Engine } from '../../../ts/engine/index.js';
+import { decodeState } from '../../../ts/train/saved.js';
 import { numbersOf } from '../../unit/checkpoint/numbers.js';
-import { type Check, type GoldenCase, type KindRunner, outputs } from '../kind.js';
+import { type Check, compare, type GoldenCase, input, type KindRunner, outputs, read } from '../kind.js';
+import { batchOf, disposeTraining, type Iteration, makeTraining, trainIteration } from '../var-training.js';
 
 interface ExpectedTensor {
   $tensor: string;
@@ -37,6 +39,7 @@ type Expected =
 
 interface CheckpointsCase {
   files: { file: string; container: 'zip' | 'legacy'; tensors: string; structure: string }[];
+  resumed_iterations: Iteration[];
 }
 
 /** Walks the structure beside the expected one; collects differences, and the keys of tensors by their expected names. */
@@ -139,14 +142,43 @@ function check(tensor: string, differences: number): Check {
   return { tensor, maxAbsErr: differences, tolerance: 0, ok: differences === 0 };
 }
 
-/** The epoch that follows the resumed one (`resumed/*`) is compared by the training kinds. */
-function resumed(c: GoldenCase): Check[] {
-  return outputs(c).map((tensor) => ({ tensor, maxAbsErr: 0, tolerance: 0, ok: true, skipped: true, note: 'training is not built yet' }));
+/** The epoch that follows: training goes on from the reference's own file of a run. */
+async function resumed(c: GoldenCase, engine: Engine, file: string): Promise<Check[]> {
+  const { resumed_iterations } = c.json as unknown as CheckpointsCase;
+  const training = await makeTraining(c, engine);
+  const { task, stepper } = training;
+  try {
+    const checkpoint = await openCheckpoint(join(c.dir, file), { root: '' });
+    const trainer = decodeState(checkpoint).trainer as Record<string, unknown>;
+    await task.restore(trainer);
+    await stepper.restore(trainer.var_opt);
+    checkpoint.close();
+    const checks: Check[] = [];
+    const [losses, norms]: [number[], number[]] = [[], []];
+    for (const [i, iteration] of resumed_iterations.entries()) {
+      const batch = batchOf(input(c, 'img_u8'), input(c, 'label'), i);
+      const trained = await trainIteration(training, batch, iteration, c.json.tensors!['resumed/loss']!.atol as number);
+      checks.push(...trained.checks);
+      losses.push(trained.result.loss);
+      norms.push(trained.gradNorm!);
+    }
+    checks.push(compare(c, 'resumed/loss', { shape: [losses.length], data: losses }));
+    checks.push(compare(c, 'resumed/grad_norm', { shape: [norms.length], data: norms }));
+    for (const name of outputs(c)) {
+      const parameter = name.replace('resumed/', '');
+      if (task.params.has(parameter)) checks.push(compare(c, name, await read(task.params.get(parameter))));
+    }
+    return checks;
+  } finally {
+    disposeTraining(training);
+  }
 }
 
 export const run: KindRunner = async (c, { engine }) => {
   const { files } = c.json as unknown as CheckpointsCase;
   const checks: Check[] = [];
   for (const entry of files) checks.push(...(await checkFile(c, entry, engine)));
-  return [...checks, ...resumed(c)];
+  const run = files.find(({ file }) => file.startsWith('ar-ckpt-last'));
+  if (run && outputs(c).length > 0) checks.push(...(await resumed(c, engine, run.file)));
+  return checks;
 };

@@ -1,0 +1,282 @@
+import { Tape } from '../../autograd/index.js';
+import { OrderedDict, PyFloat, PyTuple } from '../../checkpoint/index.js';
+import { ArgumentError } from '../../core/errors.js';
+import type { ImageBatch, TokenBatch } from '../../data/index.js';
+import type { Engine, Graph, Tensor } from '../../engine/index.js';
+import { VarModel } from '../../models/var/index.js';
+import { type VqvaeConfig, VqvaeModel, vqvaeConfig } from '../../models/vqvae/index.js';
+import { checkKeys, InitSource, Parameters, type WeightSource } from '../../nn/index.js';
+import { noDecayRule } from '../../optim/index.js';
+import { savedWeights } from '../saved.js';
+import type { Metrics, StateValue, StepInfo, StepResult, Task, TaskImage } from '../task.js';
+import { type DropKey, dropLabels, dropPaths } from './drops.js';
+import { Evaluation } from './evaluation.js';
+import { countPredictions, detailedScalars, meanAndTail, type TokenResults, vocabUsage } from './metrics.js';
+import { type VarTraining, type VarTrainOptions, varTraining } from './options.js';
+import { lossWeights, Progressive, type Stage } from './progressive.js';
+import { sampleGrid } from './samples.js';
+import { joinTokens, tokensOf } from './tokens.js';
+
+/** The frozen tokenizer of a VAR. */
+export interface VqvaeInput {
+  readonly config?: Partial<VqvaeConfig>;
+  readonly weights: WeightSource;
+}
+
+/** What a forward pass has enqueued. */
+interface Forward {
+  readonly loss: Tensor;
+  readonly value: Promise<Float32Array>;
+  readonly results: Promise<TokenResults> | null;
+}
+
+/** Means over the logged iterations of an epoch. */
+interface EpochMeans {
+  count: number;
+  sums: Metrics;
+  predicted: Float64Array;
+}
+
+/**
+ * Training of VAR (Tian et al. 2024, section 3) on the tokens of a frozen VQVAE: teacher forcing, label smoothing, per-scale weights,
+ * progressive training, label drop and stochastic depth, with the metrics of the reference's trainer.
+ */
+export class VarTask implements Task {
+  readonly family = 'var';
+  readonly head = 'AR';
+  readonly best = { metric: 'vL_tail', smaller: true } as const;
+  readonly noDecay = varNoDecay;
+  /** Image sides of the scales. */
+  readonly resos: readonly number[];
+  private readonly progressive: Progressive;
+  private epoch: EpochMeans;
+
+  private constructor(
+    readonly engine: Engine,
+    readonly settings: VarTraining,
+    readonly model: VarModel,
+    readonly params: Parameters,
+    readonly vqvae: VqvaeModel,
+    private readonly vqvaeParams: Parameters,
+  ) {
+    this.resos = settings.config.patchNums.map((pn) => pn * vqvae.downsample);
+    this.progressive = new Progressive(settings.config.patchNums.length, settings.progressive);
+    this.epoch = this.newEpoch();
+  }
+
+  /**
+   * A task with the VAR weights of `source`, or with seeded random ones; the VQVAE is loaded once and not trained. Throws ArgumentError or
+   * CheckpointError.
+   */
+  static async create(engine: Engine, vqvae: VqvaeInput, options: VarTrainOptions = {}, source?: WeightSource): Promise<VarTask> {
+    const tokenizer = new VqvaeModel(vqvaeConfig(vqvae.config ?? {}));
+    const settings = varTraining(options, tokenizer.config);
+    const model = new VarModel(settings.config, settings.init);
+    const specs = model.parameters();
+    checkKeys('VQVAE', tokenizer.parameters(), vqvae.weights);
+    if (source) checkKeys('VAR', specs, source);
+    const frozen = await Parameters.create(engine, tokenizer.parameters(), vqvae.weights, { grads: false });
+    try {
+      const params = await Parameters.create(engine, specs, source ?? new InitSource(specs, settings.seed), { noDecay: varNoDecay });
+      frozen.bind(engine, tokenizer);
+      return new VarTask(engine, settings, model, params, tokenizer, frozen);
+    } catch (error) {
+      frozen.dispose();
+      throw error;
+    }
+  }
+
+  async step(batch: ImageBatch | TokenBatch, info: StepInfo): Promise<StepResult> {
+    const stage = this.progressive.advance(info);
+    const tape = new Tape(this.engine, { signal: info.signal });
+    try {
+      const { loss, value, results } = tape.run(() => this.forward(tape, batch, info, stage));
+      await tape.backward(loss, { scale: info.lossScale });
+      const [number] = await value;
+      const measured = await results;
+      return { loss: number!, metrics: {}, ...(measured && this.report(measured, info, stage)) };
+    } finally {
+      tape.close();
+      this.model.dispose();
+    }
+  }
+
+  /**
+   * Loss and accuracy over all images: vL_mean, vacc_mean over all tokens, vL_tail, vacc_tail over the last scale. All scales are
+   * computed and no label is dropped.
+   */
+  async evaluate(batches: AsyncIterable<ImageBatch | TokenBatch>, signal?: AbortSignal): Promise<Metrics> {
+    const { engine, model, params } = this;
+    const total = new Evaluation(model.beginEnds);
+    params.bind(engine, model);
+    try {
+      for await (const batch of batches) {
+        using scope = engine.openScope({ signal });
+        const results = scope.run(() => {
+          const tokens = tokensOf(engine, this.vqvae, batch);
+          const logits = model.forward(engine, batch.labels, this.vqvae.idxBlToVarInput(engine, tokens));
+          return this.resultsOf(logits, joinTokens(engine, tokens, tokens.length - 1));
+        });
+        total.add(await results);
+        await engine.throttle();
+      }
+    } finally {
+      model.dispose();
+    }
+    return total.metrics();
+  }
+
+  /** Means over the logged iterations of the epoch, and the share of the vocabulary that was predicted. */
+  endEpoch(): { metrics: Metrics; warnings: readonly string[] } {
+    const { count, sums, predicted } = this.epoch;
+    const metrics: Metrics = {};
+    if (count > 0) {
+      for (const [name, sum] of Object.entries(sums)) metrics[`AR_ep_loss/${name}`] = sum / count;
+      metrics['AR_ep_loss/z_voc_usage'] = vocabUsage(predicted);
+    }
+    this.epoch = this.newEpoch();
+    return { metrics, warnings: [] };
+  }
+
+  /** Generated pictures, one class per row. */
+  async images(signal?: AbortSignal): Promise<TaskImage[]> {
+    const { engine, model, vqvae, settings } = this;
+    this.params.bind(engine, model);
+    try {
+      const grid = await sampleGrid(engine, model, vqvae, { ...settings.samples, seed: settings.seed }, signal);
+      return grid ? [{ tag: 'AR_images/samples', ...grid }] : [];
+    } finally {
+      model.dispose();
+    }
+  }
+
+  /** Tokens of a batch, [B, L]: all scales in order. */
+  async tokenize(batch: ImageBatch | TokenBatch): Promise<Int32Array> {
+    const { engine } = this;
+    using all = engine.scope(() => {
+      const tokens = tokensOf(engine, this.vqvae, batch);
+      return joinTokens(engine, tokens, tokens.length - 1);
+    });
+    return (await all.read()) as Int32Array;
+  }
+
+  async state(): Promise<Record<string, StateValue>> {
+    return { config: this.config(), var_wo_ddp: ordered(this.params), vae_local: ordered(this.vqvaeParams) };
+  }
+
+  /** The VQVAE stays the one that the task was made with, as in the reference. */
+  async restore(state: Record<string, StateValue>): Promise<void> {
+    const config = (state.config ?? {}) as Record<string, unknown>;
+    for (const [name, own] of Object.entries(this.config())) {
+      if (name.includes('prog')) continue;
+      const [saved, wanted] = [plain(config[name]), plain(own)];
+      if (saved !== wanted) throw new ArgumentError(`the checkpoint was made with ${name} ${saved}, this run has ${wanted}`);
+    }
+    const weights = savedWeights('var_wo_ddp', state.var_wo_ddp);
+    checkKeys('VAR', this.params.specs, weights);
+    await this.params.load(weights);
+    await this.engine.flush();
+    this.progressive.restore(config);
+  }
+
+  dispose(): void {
+    this.model.dispose();
+    this.params.dispose();
+    this.vqvae.dispose();
+    this.vqvaeParams.dispose();
+  }
+
+  private forward(tape: Tape, batch: ImageBatch | TokenBatch, info: StepInfo, stage: Stage): Forward {
+    const { engine, settings, model, vqvae, params } = this;
+    const { labelSmooth, checkpointing } = settings;
+    const { progSi } = stage;
+    const tokens = tokensOf(engine, vqvae, batch);
+    const x = vqvae.idxBlToVarInput(engine, tokens, progSi);
+    const target = joinTokens(engine, tokens, progSi < 0 ? tokens.length - 1 : progSi);
+    params.bind(tape, model);
+    const keyOf = (b: number): DropKey => ({ seed: settings.seed, gIt: info.gIt, image: batch.indices[b]! });
+    const labels = dropLabels(batch.labels, settings.config.condDropRate, settings.config.numClasses, keyOf);
+    const batchSize = labels.length;
+    const factors = dropPaths(batchSize, settings.config.depth, settings.dropPathRate, keyOf);
+    const dropPath = factors.map((rows) => rows && engine.tensor(rows, [batchSize, 6, 1]));
+    const logits = model.forward(tape, labels, x, { progSi, dropPath, checkpoint: checkpointing });
+    const losses = tape.ops.crossEntropy(logits, target, { labelSmooth });
+    const loss = weightedMean(tape, losses, lossWeights(model.beginEnds, stage));
+    // The reads wait for the forward pass alone.
+    const value = loss.read() as Promise<Float32Array>;
+    const results = info.log || info.detailed ? this.resultsOf(logits, target, labelSmooth === 0 ? losses : undefined) : null;
+    for (const read of [value, results]) read?.catch(() => {});
+    return { loss, value, results };
+  }
+
+  /** Reads what the metrics need; `ce` where it is known already. */
+  private resultsOf(logits: Tensor, target: Tensor, ce?: Tensor): Promise<TokenResults> {
+    const { ops } = this.engine;
+    const [batch, length] = target.shape as [number, number];
+    return this.engine.scope(() => {
+      const pred = ops.reduce(logits, { fn: 'argmax' });
+      const losses = ce ?? ops.crossEntropy(logits, target);
+      const reads = Promise.all([target.read(), pred.read(), losses.read()]);
+      const gather = async (): Promise<TokenResults> => {
+        const [t, p, c] = await reads;
+        return { batch, length, target: t as Int32Array, pred: p as Int32Array, ce: c as Float32Array };
+      };
+      return { promise: gather() };
+    }).promise;
+  }
+
+  private report(results: TokenResults, info: StepInfo, stage: Stage): Omit<StepResult, 'loss'> {
+    const { model, resos, settings } = this;
+    const metrics = info.log ? meanAndTail(results, model.beginEnds, stage.newest) : {};
+    if (info.log) this.addToEpoch(metrics, results);
+    if (!info.detailed) return { metrics };
+    const scalars = detailedScalars(results, model.beginEnds, resos, settings.config.vocabSize, stage);
+    return { metrics, scalars, histograms: { 'AR_iter_loss/ce_of_tokens': results.ce } };
+  }
+
+  private addToEpoch(metrics: Metrics, { pred }: TokenResults): void {
+    const { epoch } = this;
+    epoch.count++;
+    for (const [name, value] of Object.entries(metrics)) epoch.sums[name] = (epoch.sums[name] ?? 0) + value;
+    countPredictions(epoch.predicted, pred);
+  }
+
+  private newEpoch(): EpochMeans {
+    return { count: 0, sums: {}, predicted: new Float64Array(this.settings.config.vocabSize) };
+  }
+
+  /** As the reference's get_config(). */
+  private config() {
+    return {
+      patch_nums: new PyTuple([...this.settings.config.patchNums]),
+      resos: new PyTuple([...this.resos]),
+      label_smooth: new PyFloat(this.settings.labelSmooth),
+      ...this.progressive.state(),
+    };
+  }
+}
+
+/** As the reference's training of VAR chooses them. */
+export const varNoDecay = noDecayRule();
+
+/** Mean over images of the weighted sum over tokens; losses [B, l], weights [l] give [1]. */
+function weightedMean(g: Graph, losses: Tensor, weights: Float32Array): Tensor {
+  const { ops } = g;
+  const [batch] = losses.shape as [number];
+  return g.scope(() => {
+    const weighted = ops.binary(losses, g.tensor(weights, [1, weights.length]), { fn: 'mul' });
+    const perImage = ops.reduce(weighted, { fn: 'sum', axis: 1 });
+    return ops.reduce(ops.reshape(perImage, { shape: [1, batch] }), { fn: 'mean', axis: 1 });
+  });
+}
+
+/** A state dict as torch makes it: an OrderedDict. */
+function ordered(params: Parameters): OrderedDict<unknown> {
+  return new OrderedDict(params.stateDict());
+}
+
+/** Numbers of a config as text. */
+function plain(value: unknown): string {
+  if (value instanceof PyTuple) return plain([...value.items]);
+  return Array.isArray(value) ? value.map(plain).join('_') : String(Number(value));
+}
