@@ -80,7 +80,7 @@ HWY_INLINE void BroadcastRow(D d, const T* a, bool aStep, const T* b, bool bStep
   for (int64_t i = 0; i < n; i++) y[i] = hn::GetLane(v);
 }
 
-// A NaN in either operand wins, whatever the instruction set's min and max do with it.
+// A NaN in either operand wins max and min, whatever the instruction set's min and max do with it.
 template <class V>
 HWY_INLINE V KeepNaN(V a, V b, V y) {
   return hn::IfThenElse(hn::IsNaN(a), a, hn::IfThenElse(hn::IsNaN(b), b, y));
@@ -90,6 +90,7 @@ void BinaryRowF32(op::binary::Fn fn, const float* a, bool aStep, const float* b,
   const F32 d;
   using V = hn::Vec<F32>;
   using Fn = op::binary::Fn;
+  const V one = hn::Set(d, 1.0f);
   switch (fn) {
     case Fn::add: return BroadcastRow(d, a, aStep, b, bStep, y, n, [](V p, V q) { return hn::Add(p, q); });
     case Fn::sub: return BroadcastRow(d, a, aStep, b, bStep, y, n, [](V p, V q) { return hn::Sub(p, q); });
@@ -97,6 +98,8 @@ void BinaryRowF32(op::binary::Fn fn, const float* a, bool aStep, const float* b,
     case Fn::div: return BroadcastRow(d, a, aStep, b, bStep, y, n, [](V p, V q) { return hn::Div(p, q); });
     case Fn::max: return BroadcastRow(d, a, aStep, b, bStep, y, n, [](V p, V q) { return KeepNaN(p, q, hn::Max(p, q)); });
     case Fn::min: return BroadcastRow(d, a, aStep, b, bStep, y, n, [](V p, V q) { return KeepNaN(p, q, hn::Min(p, q)); });
+    case Fn::lt: return BroadcastRow(d, a, aStep, b, bStep, y, n, [one](V p, V q) { return hn::IfThenElseZero(hn::Lt(p, q), one); });
+    case Fn::le: return BroadcastRow(d, a, aStep, b, bStep, y, n, [one](V p, V q) { return hn::IfThenElseZero(hn::Le(p, q), one); });
   }
 }
 
@@ -111,6 +114,7 @@ void BinaryRowI32(op::binary::Fn fn, const int32_t* a, bool aStep, const int32_t
   const I32 d;
   using V = hn::Vec<I32>;
   using Fn = op::binary::Fn;
+  const V one = hn::Set(d, 1);
   switch (fn) {
     case Fn::add: return BroadcastRow(d, a, aStep, b, bStep, y, n, [](V p, V q) { return hn::Add(p, q); });
     case Fn::sub: return BroadcastRow(d, a, aStep, b, bStep, y, n, [](V p, V q) { return hn::Sub(p, q); });
@@ -120,6 +124,8 @@ void BinaryRowI32(op::binary::Fn fn, const int32_t* a, bool aStep, const int32_t
       return;
     case Fn::max: return BroadcastRow(d, a, aStep, b, bStep, y, n, [](V p, V q) { return hn::Max(p, q); });
     case Fn::min: return BroadcastRow(d, a, aStep, b, bStep, y, n, [](V p, V q) { return hn::Min(p, q); });
+    case Fn::lt: return BroadcastRow(d, a, aStep, b, bStep, y, n, [one](V p, V q) { return hn::IfThenElseZero(hn::Lt(p, q), one); });
+    case Fn::le: return BroadcastRow(d, a, aStep, b, bStep, y, n, [one](V p, V q) { return hn::IfThenZeroElse(hn::Gt(p, q), one); });
   }
 }
 

@@ -152,13 +152,17 @@ function vary(test: DeclaredTest, draw: Draw): DeclaredTest {
     if (!to.has(n)) to.set(n, draw.int(1, Math.min(2 * n, n + 40) + 1));
     return to.get(n) as number;
   };
-  const fixed = (letter: string): boolean => KEPT.has(letter) || (letter === 'B' && !!test.values) || (letter === 'l' && !!test.levels);
+  const fixed = (letter: string): boolean =>
+    KEPT.has(letter) ||
+    (letter === 'B' && !!test.values) ||
+    (letter === 'l' && !!test.levels) ||
+    ('ns'.includes(letter) && !!test.values?.offsets);
   const letters = (o: Readonly<Record<string, number | readonly number[]>>): [string, number | readonly number[]][] =>
     Object.entries(o).map(([k, v]) => [k, fixed(k) ? v : typeof v === 'number' ? other(v) : v.map(other)]);
   const attrs: Record<string, AttrValue> = { ...test.attrs };
   for (const key of ['outH', 'outW', 'o']) if (typeof attrs[key] === 'number') attrs[key] = draw.int(1, 2 * attrs[key] + 1);
   const dims = test.dims && Object.fromEntries(letters(test.dims));
-  if (dims && typeof attrs.n === 'number') {
+  if (dims && typeof attrs.n === 'number' && !test.intRange) {
     attrs.n = draw.int(1, 2 * attrs.n);
     dims.P = Math.ceil(attrs.n / 16);
   }

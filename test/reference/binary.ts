@@ -7,6 +7,8 @@ const FUNCTIONS: Readonly<Record<string, (a: number, b: number) => number>> = {
   div: (a, b) => a / b,
   max: Math.max,
   min: Math.min,
+  lt: (a, b) => Number(a < b),
+  le: (a, b) => Number(a <= b),
 };
 
 // NumPy: dims are aligned at the end, a dim of 1 is repeated.

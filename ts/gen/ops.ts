@@ -1696,7 +1696,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * One Adam step on a flat range, in place: g = grad * invScale, clipped by min(1, maxNorm / (norm + 1e-6)) where maxNorm > 0 (norm = sqrt(stats[0]) * invScale); nothing is changed where stats[1], the number of non-finite gradients, is not 0. decoupled: p *= 1 - lr * weightDecay first (AdamW), else g += weightDecay * p (Adam). m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr / (1-b1^step) * m / (sqrt(v) / sqrt(1-b2^step) + eps). master: f32 copy that is updated in place of a 16-bit param and rounded to it.
+   * One Adam step on a flat range, in place: g = grad * invScale, clipped by min(1, maxNorm / (norm + 1e-6)) where maxNorm > 0 (norm = sqrt(stats[0]) * invScale); nothing is changed where stats[1], the number of non-finite gradients, is not 0. decoupled: p *= 1 - lr * weightDecay first (AdamW), else g += weightDecay * p (Adam). m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr / (1-b1^step) * m / (sqrt(v) / sqrt(1-b2^step) + eps); b1 and b2 are taken as decimals of 7 places (1 - 0.999 is 0.001). maxNorm needs stats. master: f32 copy that is updated in place of a 16-bit param and rounded to it.
    * @param param [n] f32|f16|bf16, changed in place
    * @param grad [n] f32|f16|bf16
    * @param m [n] f32, changed in place
@@ -1718,7 +1718,7 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * adamw with both moments as 8-bit codes in blocks of 256 elements: m signed and v unsigned, with s = c - 128, code c of a block means scale * sign(s) * (s / 127)^2 for m and scale * (c / 255)^2 for v, scale the largest magnitude of the block; the new value takes the nearest code, v at least 1 where v > 0.
+   * adamw with both moments as 8-bit codes in blocks of 256 elements: m signed and v unsigned, with s = c - 128, code c of a block means scale * sign(s) * (s / 127)^2 for m and scale * (c / 255)^2 for v, scale the largest magnitude of the block; the new value takes the nearest code, v at least 1 where v > 0. The step uses the moments before they are rounded to codes.
    * @param param [n] f32|f16|bf16, changed in place
    * @param grad [n] f32|f16|bf16
    * @param m [n] u8, changed in place
