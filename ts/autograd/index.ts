@@ -1,2 +1,3 @@
 export type { Part } from './checkpoint.js';
 export { Tape } from './tape.js';
+export * as unfused from './unfused.js';
