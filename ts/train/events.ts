@@ -76,7 +76,7 @@ export interface EvalEvent {
   line: string;
 }
 
-export type CheckpointReason = 'steps' | 'time' | 'epoch' | 'stop' | 'end';
+export type CheckpointReason = 'start' | 'steps' | 'time' | 'epoch' | 'stop' | 'end';
 
 export interface CheckpointEvent {
   type: 'checkpoint';

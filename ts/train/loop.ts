@@ -1,0 +1,375 @@
+// The training loop of every model family (reference: train.py of FoundationVision/VAR).
+import { mkdir } from 'node:fs/promises';
+import { checkSignal, checkString } from '../core/check.js';
+import { AbortError, ArgumentError, NextscaleError } from '../core/errors.js';
+import type { Batch } from '../data/index.js';
+import { annealGroups, lrWdAt, type SchedulePoint, type StepReport } from '../optim/index.js';
+import type { CheckpointReason } from './events.js';
+import { checkLoopConfig, LogPlan } from './loop-config.js';
+import { LoopState } from './loop-state.js';
+import type { TrainOptions, TrainResult } from './options.js';
+import { Reporter } from './reporter.js';
+import { type FoundCheckpoint, findCheckpoint, openRunCheckpoint } from './resume.js';
+import { RunLog } from './run-log.js';
+import { encodeState } from './saved.js';
+import { assemble, takeBack } from './snapshot.js';
+import { CheckpointStore } from './store.js';
+import type { Metrics, StepInfo, StepResult } from './task.js';
+
+/** Skipped steps in a row came back after every rewind. */
+export class DivergedError extends NextscaleError {
+  constructor(message: string) {
+    super('ERR_DIVERGED', message);
+  }
+}
+
+/**
+ * Trains until the last epoch or until the signal fires. The run folder and its logs are written on the way; interrupted and resumed runs
+ * equal uninterrupted ones bit for bit. Rejects with DivergedError where steps stay non-finite after all rewinds, with ArgumentError where the
+ * folder holds a run with other options, and with the errors of task, data and files.
+ */
+export async function train<B extends Batch>(options: TrainOptions<B>): Promise<TrainResult> {
+  checkLoopConfig(options.config);
+  checkString('out', options.out);
+  if (options.signal !== undefined) checkSignal(options.signal);
+  const run = await Run.open(options);
+  try {
+    return await run.go();
+  } finally {
+    await run.close();
+  }
+}
+
+type Ended = 'done' | 'stop' | 'rewind';
+
+class Run<B extends Batch> {
+  private readonly plan: LogPlan;
+  private readonly clock: () => number;
+  private reporter!: Reporter;
+  private log!: RunLog;
+  private rewinds = 0;
+  private savedAt: number;
+  private due: CheckpointReason | undefined;
+  private lastSaved: string | null = null;
+  /** Where the last checkpoint stands. */
+  private savedPoint = '';
+
+  private constructor(
+    private readonly options: TrainOptions<B>,
+    private readonly store: CheckpointStore,
+    private readonly state: LoopState,
+  ) {
+    this.plan = new LogPlan(options.config, this.iters);
+    this.clock = options.clock ?? (() => performance.now() / 1000);
+    this.savedAt = this.clock();
+  }
+
+  private get iters(): number {
+    return this.options.batches.iters;
+  }
+
+  private get stopping(): boolean {
+    return this.options.signal?.aborted === true;
+  }
+
+  /** Opens the folder, goes on from its checkpoint or starts afresh. */
+  static async open<B extends Batch>(options: TrainOptions<B>): Promise<Run<B>> {
+    const { out, task, config } = options;
+    await mkdir(out, { recursive: true });
+    const store = new CheckpointStore(out, task.family === 'var' ? 'ar' : 'vae', config.keep);
+    await store.sweep();
+    const run = new Run(options, store, new LoopState());
+    const found = await run.find();
+    try {
+      await run.begin(found);
+    } catch (error) {
+      await run.log?.close().catch(() => undefined);
+      throw error;
+    } finally {
+      found?.checkpoint.close();
+    }
+    return run;
+  }
+
+  private async find(): Promise<FoundCheckpoint | undefined> {
+    const { resume = 'auto', out } = this.options;
+    const verify = (path: string) => this.store.verify(path);
+    if (resume !== 'auto' && resume !== 'never') return { ...(await openRunCheckpoint(resume, verify)), warnings: [] };
+    const candidates = await this.store.candidates();
+    if (resume === 'never' && candidates.length > 0)
+      throw new ArgumentError(`resume is never, and ${out} holds a run (${candidates[0]}): give another folder, or resume auto`);
+    return await findCheckpoint(candidates, verify);
+  }
+
+  private async begin(found: FoundCheckpoint | undefined): Promise<void> {
+    const { options, state } = this;
+    const { out, task, config, args = {} } = options;
+    const marks = found && (await takeBack(options, state, found));
+    if (found) this.store.resumedFrom(found.path, state.gIt);
+    // a checkpoint from elsewhere starts logs of its own
+    const own = found?.path.startsWith(out) ? marks : undefined;
+    this.log = await RunLog.open({ out, ...(own ? { resume: { marks: own, gIt: state.gIt } } : {}) });
+    this.reporter = new Reporter(this.log, task.head, config, this.iters, state, options.onEvent);
+    this.log.head({ is_master: true, ...options.head });
+    await this.log.writeConfig(args);
+    const { ep, it, gIt } = state;
+    const maxIt = config.ep * this.iters;
+    const { parameters } = options.optimizer;
+    this.reporter.emit({ type: 'start', out, family: task.family, ep, it, itersPerEp: this.iters, maxIt, parameters });
+    for (const message of found?.warnings ?? []) this.reporter.warn('checkpoint', `${message}; an older checkpoint is taken`);
+    if (found) this.reporter.emit({ type: 'resume', path: found.path, ep, it, gIt });
+    else await this.prepare();
+  }
+
+  private async prepare(): Promise<void> {
+    const { task, batches, signal, saveStart = true } = this.options;
+    await task.prepare?.(batches.epoch(0, 0, signal), signal);
+    if (saveStart) await this.save('start', true);
+  }
+
+  async go(): Promise<TrainResult> {
+    const { config } = this.options;
+    while (this.state.ep < config.ep) {
+      const ended = await this.iterations();
+      if (ended === 'rewind') await this.rewind();
+      else if (ended === 'stop' || !(await this.endEpoch())) return await this.stopped();
+    }
+    return this.result('finished', `finished: ${config.ep} epochs, ${this.state.gIt} iterations`);
+  }
+
+  async close(): Promise<void> {
+    await this.log.close();
+  }
+
+  /** The iterations that are left of the epoch. */
+  private async iterations(): Promise<Ended> {
+    const { state, options, iters, reporter } = this;
+    if (state.it >= iters) return 'done';
+    reporter.beginEpoch();
+    const source = options.batches.epoch(state.ep, state.it)[Symbol.asyncIterator]();
+    try {
+      while (state.it < iters) {
+        if (this.stopping) return 'stop';
+        const since = performance.now();
+        const next = await source.next();
+        if (next.done) throw new NextscaleError('ERR_DATA', `the data ends after ${state.it} of ${iters} batches of epoch ${state.ep}`);
+        if (this.stopping) return 'stop';
+        if (await this.iteration(next.value, since, performance.now())) return 'rewind';
+        if (state.it < iters) await this.saveIfDue();
+      }
+      return 'done';
+    } finally {
+      await source.return?.();
+    }
+  }
+
+  private rates(gIt: number): SchedulePoint {
+    const { config } = this.options;
+    const wpIt = config.wp * this.iters;
+    const { sche, tlr: peakLr, twd: wd, twde: wdEnd, wp0, wpe } = config;
+    return lrWdAt({ sche, peakLr, wd, wdEnd, wpIt, maxIt: config.ep * this.iters, wp0, wpe }, gIt);
+  }
+
+  /** One micro-batch, and the optimizer's step where its turn has come. True: the run has to go back. */
+  private async iteration(batch: B, since: number, got: number): Promise<boolean> {
+    const { state, options, plan, reporter, iters } = this;
+    const { task, optimizer, config } = options;
+    const { ep, it, gIt } = state;
+    const point = this.rates(gIt);
+    const rates = { ...point, ...annealGroups(optimizer.groups, point) };
+    if (gIt % config.ac === 0) optimizer.zeroGrads();
+    const stepping = (gIt + 1) % config.ac === 0;
+    const [log, detailed, print] = [plan.logs(it, gIt), plan.detailed(gIt), plan.prints(it)];
+    const maxIt = config.ep * iters;
+    const info: StepInfo = { ep, it, gIt, itersPerEp: iters, maxIt, stepping, lossScale: optimizer.lossScale, log, detailed };
+    const result = await task.step(batch, info);
+    state.lastLoss = result.loss;
+    if (!Number.isFinite(result.loss)) state.badLoss = true;
+    const report = stepping ? await optimizer.step(state.badLoss) : undefined;
+    const skipped = report?.skipped ?? false;
+    this.count(result, report, log, rates.maxLr);
+    const warnings = stepping ? ((await task.afterStep?.(info, skipped)) ?? []) : [];
+    const now = performance.now();
+    const seconds = (now - since) / 1000;
+    state.seconds += seconds;
+    reporter.step({ result, report, rates, stepping, skipped, log, detailed, print, seconds, dataSeconds: (got - since) / 1000 });
+    if (skipped) this.warnSkipped(report!);
+    for (const message of warnings) reporter.warn('task', message);
+    if (stepping) state.badLoss = false;
+    state.it++;
+    state.gIt++;
+    return state.streak >= config.max_nan;
+  }
+
+  private count(result: StepResult, report: StepReport | undefined, log: boolean, lr: number): void {
+    const { state } = this;
+    if (report) {
+      state.scaleLog2 = report.scaleLog2;
+      state.streak = report.skipped ? state.streak + 1 : 0;
+      if (report.skipped) {
+        state.skipped++;
+        state.epochSkipped++;
+      } else state.gradNorm = report.gradNorm;
+    }
+    if (!log) return;
+    const finite = Object.entries(result.metrics).filter(([, value]) => Number.isFinite(value));
+    state.meters.update({ tlr: lr, ...(state.gradNorm >= 0 ? { tnm: state.gradNorm } : {}), ...Object.fromEntries(finite) });
+  }
+
+  private warnSkipped(report: StepReport): void {
+    const { state, reporter } = this;
+    const loss = state.badLoss ? `loss is ${state.lastLoss}` : '';
+    const grads = report.nonFinite > 0 ? `${report.nonFinite} gradients are not finite, first in ${report.firstBad}` : '';
+    const why = [loss, grads].filter((text) => text !== '').join('; ');
+    reporter.warn(
+      'skipped',
+      `step skipped in epoch ${state.ep}, iteration ${state.it}: ${why} (${state.streak} in a row, ${state.skipped} in all)`,
+    );
+  }
+
+  /** Skipped steps in a row may come from weights that are broken already: what is on disk from before them is kept. */
+  private get sound(): boolean {
+    return this.state.streak === 0 && !this.state.badLoss;
+  }
+
+  private async saveIfDue(): Promise<void> {
+    const { config } = this.options;
+    if (config.save_it > 0 && this.state.gIt % config.save_it === 0) this.due = 'steps';
+    if (config.save_min > 0 && this.clock() - this.savedAt >= 60 * config.save_min) this.due ??= 'time';
+    if (this.due && this.sound) await this.save(this.due, false);
+  }
+
+  /** Writes the present state. A failure is a warning unless the file is needed. */
+  private async save(reason: CheckpointReason, needed: boolean, best = false): Promise<void> {
+    const { state, store, reporter, options } = this;
+    const since = performance.now();
+    try {
+      const marks = await this.log.flush();
+      const bytes = await store.save(encodeState(await assemble(options, state, marks)), state.gIt);
+      if (best) await store.copyBest();
+      this.lastSaved = store.last;
+      this.savedPoint = `${state.ep}/${state.it}`;
+      this.due = undefined;
+      const seconds = (performance.now() - since) / 1000;
+      reporter.checkpoint({ path: store.last, reason, bytes, seconds, ...(best ? { best: store.best } : {}) });
+    } catch (error) {
+      if (needed || !(error instanceof Error)) throw error;
+      reporter.warn('checkpoint', `no checkpoint could be written: ${error.message}`);
+    } finally {
+      this.savedAt = this.clock();
+    }
+  }
+
+  /** Evaluation, epoch metrics, checkpoint. False: interrupted before any of it counted. */
+  private async endEpoch(): Promise<boolean> {
+    const { state, options, reporter } = this;
+    const { config, task } = options;
+    const last = state.ep + 1 === config.ep;
+    const due = options.validation !== undefined && (last || (state.ep + 1) % config.val_ep === 0);
+    let better = false;
+    if (due) {
+      const evaluated = await this.evaluate();
+      if (evaluated === undefined) return false;
+      better = evaluated;
+    }
+    const means = state.meters.averages();
+    const { metrics: extra, warnings } = task.endEpoch?.() ?? { metrics: {}, warnings: [] };
+    state.noteMeans(means);
+    reporter.epoch(means, extra, due ? state.evaluation : {}, this.rates(Math.max(state.gIt - 1, 0)));
+    for (const message of warnings) reporter.warn('task', message);
+    if (due && task.images) await this.log.images(await task.images(), state.ep + 1);
+    state.ep++;
+    state.it = 0;
+    state.epochSkipped = 0;
+    state.meters.reset();
+    if (last || ((config.save_ep || due || this.due) && this.sound)) await this.save(last ? 'end' : 'epoch', last, better);
+    return true;
+  }
+
+  /** True: the best so far; undefined: interrupted. */
+  private async evaluate(): Promise<boolean | undefined> {
+    const { state, options, reporter } = this;
+    const { task, validation, signal } = options;
+    const since = performance.now();
+    let count = 0;
+    const counted = async function* (batches: AsyncIterable<B>): AsyncGenerator<B> {
+      for await (const batch of batches) {
+        count += batch.labels.length;
+        yield batch;
+      }
+    };
+    let metrics: Metrics;
+    try {
+      metrics = await task.evaluate(counted(validation!.epoch(0, 0, signal)), signal);
+    } catch (error) {
+      if (this.stopping && (error instanceof AbortError || (error as Error).name === 'AbortError')) return undefined;
+      throw error;
+    }
+    const value = metrics[task.best.metric];
+    const better =
+      value !== undefined &&
+      Number.isFinite(value) &&
+      (state.best === null || (task.best.smaller ? value < state.best : value > state.best));
+    if (better) state.best = value;
+    state.evaluation = metrics;
+    reporter.evaluation(metrics, count, (performance.now() - since) / 1000, better);
+    return better;
+  }
+
+  /** Back to the last checkpoint, the same way forward: order and augmentation are what they were. */
+  private async rewind(): Promise<void> {
+    const { options, state, store, reporter } = this;
+    const { max_nan: inRow, max_rewind: most } = options.config;
+    const where = `epoch ${state.ep}, iteration ${state.it - 1}`;
+    if (this.rewinds >= most)
+      throw new DivergedError(
+        `${inRow} steps in a row were not finite in ${where}, after ${this.rewinds} rewinds: lower --tblr, or clip harder with --tclip; the last good checkpoint is ${store.last}`,
+      );
+    const found = await findCheckpoint(await store.candidates(), (path) => store.verify(path));
+    if (!found) throw new DivergedError(`${inRow} steps in a row were not finite in ${where}, and there is no checkpoint to go back to`);
+    try {
+      this.rewinds++;
+      const { skipped } = state;
+      const marks = await takeBack(options, state, found);
+      store.resumedFrom(found.path, state.gIt);
+      await this.log.rewind(marks, state.gIt);
+      state.skipped = skipped;
+      reporter.warn(
+        'rewind',
+        `${inRow} steps in a row were not finite in ${where}: back to ${found.path} (epoch ${state.ep}, iteration ${state.it})`,
+      );
+    } finally {
+      found.checkpoint.close();
+    }
+  }
+
+  private async stopped(): Promise<TrainResult> {
+    const { state, store, sound } = this;
+    if (sound && this.savedPoint !== `${state.ep}/${state.it}`) await this.save('stop', true);
+    const where = `epoch ${state.ep}, iteration ${state.it}`;
+    const line = sound
+      ? `stopped in ${where}; saved ${store.last}: the same command goes on from there`
+      : `stopped in ${where} after ${state.streak} skipped steps; not saved, ${store.last} is from before them`;
+    return this.result('stopped', line);
+  }
+
+  private result(status: 'finished' | 'stopped', line: string): TrainResult {
+    const { state, options } = this;
+    this.reporter.end(status, line);
+    const { ep, gIt, lastLoss: loss, bestMeans, evaluation, best, skipped, seconds } = state;
+    return {
+      status,
+      out: options.out,
+      ep,
+      gIt,
+      loss,
+      bestMeans,
+      evaluation,
+      best,
+      skipped,
+      rewinds: this.rewinds,
+      seconds,
+      checkpoint: this.lastSaved,
+    };
+  }
+}

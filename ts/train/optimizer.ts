@@ -1,0 +1,101 @@
+import { ArgumentError } from '../core/errors.js';
+import type { Parameters } from '../nn/index.js';
+import { type EMA, gradStats, type OptimizerStep, type ScheduledGroup, type StepReport } from '../optim/index.js';
+import { SavedTensor, savedWeights } from './saved.js';
+import type { StateValue } from './task.js';
+
+/** Optimizer state in the two places of a checkpoint. */
+export interface OptimizerState {
+  /** As the reference's AmpOptimizer: optimizer, scaler. */
+  readonly optimizer: StateValue;
+  /** What the reference has no place for: averaged weights, gradients of an accumulation under way. */
+  readonly more: StateValue;
+}
+
+/** What the loop drives: gradients are cleared before the first iteration of an accumulation, `step` follows the last. */
+export interface LoopOptimizer {
+  /** The schedule writes lr and weightDecay of every group before each iteration. */
+  readonly groups: readonly ScheduledGroup[];
+  /** What a task multiplies its loss by: the scaler's scale over the accumulation. */
+  readonly lossScale: number;
+  /** Trained elements. */
+  readonly parameters: number;
+  zeroGrads(): void;
+  /** `badLoss`: a loss of this accumulation was not finite; nothing is changed then, whatever the gradients are. */
+  step(badLoss: boolean): Promise<StepReport>;
+  /** Tensors are live: they are read before the next iteration. */
+  state(midAccumulation: boolean): OptimizerState;
+  restore(state: OptimizerState): Promise<void>;
+}
+
+/** The optimizer of a model: one OptimizerStep over its Parameters, and the average of its weights where one is kept. */
+export class ModelOptimizer implements LoopOptimizer {
+  constructor(
+    readonly params: Parameters,
+    readonly stepper: OptimizerStep,
+    readonly ema?: EMA,
+  ) {}
+
+  get groups(): readonly ScheduledGroup[] {
+    return this.stepper.groups;
+  }
+
+  get lossScale(): number {
+    return this.stepper.lossScale;
+  }
+
+  get parameters(): number {
+    return this.params.size;
+  }
+
+  zeroGrads(): void {
+    this.params.zeroGrads();
+  }
+
+  async step(badLoss: boolean): Promise<StepReport> {
+    const report = badLoss ? await this.refuse() : await this.stepper.run();
+    if (!report.skipped) this.ema?.update();
+    return report;
+  }
+
+  state(midAccumulation: boolean): OptimizerState {
+    const grads = midAccumulation ? this.params.buckets.map(({ grads: tensor }) => tensor) : undefined;
+    return { optimizer: this.stepper.state(), more: { ema: this.ema?.state(), grads } };
+  }
+
+  async restore({ optimizer, more }: OptimizerState): Promise<void> {
+    await this.stepper.restore(optimizer);
+    const { ema, grads } = (more ?? {}) as { ema?: StateValue; grads?: readonly StateValue[] };
+    if (this.ema && ema) await this.ema.restore(savedWeights('nextscale.ema', ema));
+    if (grads) this.restoreGrads(grads);
+    await this.params.engine.flush();
+  }
+
+  private restoreGrads(saved: readonly StateValue[]): void {
+    const { engine, buckets } = this.params;
+    for (const [i, bucket] of buckets.entries()) {
+      const tensor = saved[i];
+      if (!(tensor instanceof SavedTensor) || tensor.size !== bucket.size)
+        throw new ArgumentError(`the checkpoint holds other gradients: ${bucket.size} elements are expected in part ${i}`);
+      engine.scope(() => engine.ops.writeSlice(bucket.grads!, tensor.load(engine, { dtype: 'f32' }), { axis: 0, start: 0 }));
+    }
+  }
+
+  /** A step that is not taken; the gradients still tell where the trouble began. */
+  private async refuse(): Promise<StepReport> {
+    const { scaler } = this.stepper;
+    const scaleLog2 = scaler ? Math.log2(scaler.scale) : null;
+    scaler?.update(true);
+    const { buckets, names } = this.params;
+    const stats = gradStats(this.params);
+    try {
+      const rows = (await Promise.all(stats.buckets.map((tensor) => tensor.read()))) as Float32Array[];
+      const bad = new Set(rows.flatMap((row, b) => buckets[b]!.names.filter((_, i) => row[2 * i + 1]! > 0)));
+      const nonFinite = rows.reduce((sum, row) => sum + row.reduce((n, v, i) => (i % 2 === 1 ? n + v : n), 0), 0);
+      return { gradNorm: Number.NaN, nonFinite, firstBad: names.find((name) => bad.has(name)) ?? null, skipped: true, scaleLog2 };
+    } finally {
+      stats.total.dispose();
+      for (const tensor of stats.buckets) tensor.dispose();
+    }
+  }
+}
