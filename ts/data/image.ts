@@ -1,7 +1,8 @@
 // Image files <-> RGB bytes, with the conversions of PIL's convert('RGB'), which the reference trains and evaluates with.
 import { readFile } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import sharp, { type Metadata, type OutputInfo, type Sharp } from 'sharp';
-import { checkInt, refuse } from '../core/check.js';
+import { checkEnum, checkInt, refuse } from '../core/check.js';
 import { ArgumentError, ImageError } from '../core/errors.js';
 
 /** An RGB image: bytes in rows from the top, three per pixel. */
@@ -17,6 +18,8 @@ export interface DecodeOptions {
   maxPixels?: number;
   /** Name for error messages when the input is bytes. */
   name?: string;
+  /** 'apply' turns the image as its EXIF orientation says; default 'ignore', as PIL and the reference do. */
+  exif?: 'ignore' | 'apply';
 }
 
 const MAX_PIXELS = 100e6;
@@ -24,7 +27,7 @@ const MAX_PIXELS = 100e6;
 const FORMATS: ReadonlySet<string> = new Set(['jpeg', 'png', 'webp', 'gif', 'tiff', 'heif']);
 
 /**
- * Decodes an image file or its bytes. EXIF orientation and colour profiles are ignored, alpha and palette transparency dropped (the
+ * Decodes an image file or its bytes. EXIF orientation (see `exif`) and colour profiles are ignored, alpha and palette transparency dropped (the
  * hidden colours stay), gray is repeated, 16-bit samples keep their high byte, CMYK becomes (255-C)(255-K)/255; of an animation the
  * first frame. Throws ImageError for unreadable, truncated, empty or too large input.
  */
@@ -35,7 +38,8 @@ export async function decodeImage(input: string | Uint8Array, options: DecodeOpt
   const bytes = typeof input === 'string' ? await readInput(input) : input;
   if (bytes.length === 0) throw new ImageError(`${name}: the file is empty`, { file: name });
   try {
-    const pipeline = sharp(bytes, { failOn: 'error', limitInputPixels: maxPixels, ignoreIcc: true, pages: 1 });
+    const apply = checkEnum('exif', options.exif ?? 'ignore', ['ignore', 'apply']) === 'apply';
+    const pipeline = sharp(bytes, { failOn: 'error', limitInputPixels: maxPixels, ignoreIcc: true, pages: 1, autoOrient: apply });
     const metadata = await pipeline.metadata();
     checkMetadata(metadata, name);
     return metadata.space === 'cmyk' ? await decodeCmyk(pipeline) : await decodeRgb(pipeline);
@@ -78,12 +82,30 @@ function reason(error: unknown, maxPixels: number): string {
 async function decodeRgb(pipeline: Sharp): Promise<RawImage> {
   const { data, info } = await pipeline.toColourspace('srgb').removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
   const { width, height } = info;
-  return { data: info.channels === 1 ? repeatGray(data) : bytesOf(data, info, 3), width, height };
+  return { data: info.channels === 1 ? await repeatGray(data) : bytesOf(data, info, 3), width, height };
 }
 
-function repeatGray(gray: Uint8Array): Uint8Array {
+/** Pixels converted between two turns of the event loop. */
+const PIXELS_PER_TURN = 1 << 18;
+
+/** Calls fn for ranges of 0..n with a turn of the event loop between them. */
+async function inTurns(n: number, fn: (from: number, to: number) => void): Promise<void> {
+  for (let from = 0; from < n; from += PIXELS_PER_TURN) {
+    if (from > 0) await setImmediate();
+    fn(from, Math.min(n, from + PIXELS_PER_TURN));
+  }
+}
+
+async function repeatGray(gray: Uint8Array): Promise<Uint8Array> {
   const out = new Uint8Array(gray.length * 3);
-  for (let i = 0; i < gray.length; i++) out.fill(gray[i]!, 3 * i, 3 * i + 3);
+  await inTurns(gray.length, (from, to) => {
+    for (let i = from, o = 3 * from; i < to; i++) {
+      const v = gray[i]!;
+      out[o++] = v;
+      out[o++] = v;
+      out[o++] = v;
+    }
+  });
   return out;
 }
 
@@ -101,10 +123,12 @@ async function decodeCmyk(pipeline: Sharp): Promise<RawImage> {
   const cmyk = bytesOf(data, info, 4);
   const { width, height } = info;
   const out = new Uint8Array(width * height * 3);
-  for (let i = 0; i < width * height; i++) {
-    const white = 255 - cmyk[4 * i + 3]!;
-    for (let c = 0; c < 3; c++) out[3 * i + c] = white - divide255(cmyk[4 * i + c]! * white);
-  }
+  await inTurns(width * height, (from, to) => {
+    for (let i = from; i < to; i++) {
+      const white = 255 - cmyk[4 * i + 3]!;
+      for (let c = 0; c < 3; c++) out[3 * i + c] = white - divide255(cmyk[4 * i + c]! * white);
+    }
+  });
   return { data: out, width, height };
 }
 

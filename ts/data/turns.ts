@@ -1,0 +1,58 @@
+// Bounded asynchronous work: a semaphore, and batches made ahead in order.
+import { throwIfAborted } from '../core/check.js';
+
+/** At most `places` tasks at once, first come first served. */
+export class Semaphore {
+  private readonly waiting: (() => void)[] = [];
+
+  constructor(private places: number) {}
+
+  async run<T>(task: () => Promise<T>): Promise<T> {
+    if (this.places > 0) this.places--;
+    else await new Promise<void>((go) => this.waiting.push(go));
+    try {
+      return await task();
+    } finally {
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.places++;
+    }
+  }
+}
+
+/**
+ * make(0), make(1), ... make(n - 1) in order, up to `ahead` of them begun before they are asked for. An error surfaces in its turn; at
+ * the end, or when the consumer stops, the signal given to `make` is aborted and what is under way is waited for.
+ */
+export async function* inOrder<T>(
+  n: number,
+  ahead: number,
+  make: (i: number, signal: AbortSignal) => Promise<T>,
+  signal?: AbortSignal,
+): AsyncGenerator<T, void, undefined> {
+  throwIfAborted(signal);
+  const stop = new AbortController();
+  const abort = () => stop.abort(signal?.reason);
+  signal?.addEventListener('abort', abort, { once: true });
+  const begun: Promise<T>[] = [];
+  let next = 0;
+  const begin = () => {
+    const promise = make(next++, stop.signal);
+    promise.catch(() => undefined);
+    begun.push(promise);
+  };
+  try {
+    while (next < n || begun.length > 0) {
+      while (next < n && begun.length <= ahead) begin();
+      const value = await begun[0]!;
+      begun.shift();
+      throwIfAborted(signal);
+      yield value;
+      throwIfAborted(signal);
+    }
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    stop.abort();
+    await Promise.allSettled(begun);
+  }
+}
