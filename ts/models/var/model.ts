@@ -177,8 +177,9 @@ export class VarModel extends Module {
       for (const [i, block] of this.blocks.entries()) {
         const kept = dropPath?.[i];
         const mod = kept ? ops.binary(cond.mods[i]!, kept, { fn: 'mul' }) : cond.mods[i]!;
-        const run = (part: Graph, [input, rows]: readonly Tensor[]) => block.forward(part.ops, input!, rows!, { visible });
-        h = replace(h, checkpoint ? (g as Tape).checkpoint([h, mod], run) : run(g, [h, mod]));
+        const run = (part: Graph, [input, rows, seen]: readonly Tensor[]) => block.forward(part.ops, input!, rows!, { visible: seen });
+        const inputs = [h, mod, visible];
+        h = replace(h, checkpoint ? (g as Tape).checkpoint(inputs, run) : run(g, inputs));
         tap?.(`block${i}`, h);
       }
       return this.logits(g, h, cond, tap);
