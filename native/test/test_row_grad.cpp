@@ -138,8 +138,8 @@ void groupNormGrad(const char* target) {
     const int64_t P = c.h * c.w, W = c.C / c.p.groups;
     Tensor x =
         Tensor({c.B, c.h, c.w, c.C}).fill([&](int64_t i) { return c.offset + 0.3 * static_cast<double>(i % c.C % 5) + rng.normal(); });
-    Tensor dy = Tensor({c.B, c.h, c.w, c.C}).normal(rng), gamma = Tensor({c.C}).normal(rng), beta = Tensor({c.C}).normal(rng);
-    Tensor before = Tensor({c.C}).normal(rng);
+    Tensor dy = Tensor({c.B, c.h, c.w, c.C}).normal(rng), gamma = Tensor({c.C}).normal(rng), beta = Tensor({c.C}).normal(rng),
+           before = beta;
     Values want(z(x.size())), dGammaWant = copy(before), dBetaWant = copy(before);
     for (int64_t b = 0; b < c.B; b++) {
       for (int64_t g = 0; g < c.p.groups; g++) {
