@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { benchCommand } from './bench.js';
 import { EXIT, paint } from './context.js';
 import { convertCommand } from './convert.js';
+import { dataCommand } from './data.js';
 import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
 import { generateCommand } from './generate.js';
@@ -26,7 +27,7 @@ function program(signal: AbortSignal): Command {
     .showHelpAfterError('(nextscale --help lists the commands)')
     .addHelpText('after', '\nExample:\n  nextscale generate --vae vae_ch160v4096z32.pth --var var_d16.pth --labels 207x4 --out dogs.png');
   const commands = [generateCommand, tokenizeCommand, reconstructCommand, inspectCommand, convertCommand, initCommand];
-  for (const make of [...commands, doctorCommand, benchCommand, demoCommand]) root.addCommand(make(signal));
+  for (const make of [...commands, dataCommand, doctorCommand, benchCommand, demoCommand]) root.addCommand(make(signal));
   for (const command of [root, ...root.commands]) command.exitOverride().showSuggestionAfterError();
   return root;
 }
