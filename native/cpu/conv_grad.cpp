@@ -33,14 +33,13 @@ void packLine(const Images& s, int64_t b, int64_t iy, int64_t p, float* dst) {
   if (last < lines) std::fill_n(dst + last * kPanel, (lines - last) * kPanel, 0.0f);
   const float* row = s.x + (b * s.h + iy / s.upsample) * s.w * s.in + p * kPanel;
   const int64_t channels = std::min(kPanel, s.in - p * kPanel);
+  if (s.upsample == 1) {
+    tnCopyLines(row + (first - s.pad) * s.in, s.in, last - first, channels, dst + first * kPanel);
+    return;
+  }
   for (int64_t c = first; c < last; c++) {
-    const int64_t ix = s.upsample == 1 ? c - s.pad : (c - s.pad) / s.upsample;
-    float* to = dst + c * kPanel;
-    if (channels == kPanel) {
-      std::memcpy(to, row + ix * s.in, kPanel * sizeof(float));
-    } else {
-      for (int64_t i = 0; i < kPanel; i++) to[i] = i < channels ? row[ix * s.in + i] : 0.0f;
-    }
+    const float* from = row + (c - s.pad) / s.upsample * s.in;
+    for (int64_t i = 0; i < kPanel; i++) dst[c * kPanel + i] = i < channels ? from[i] : 0.0f;
   }
 }
 

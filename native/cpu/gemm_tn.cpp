@@ -1,7 +1,8 @@
 // Driver of the k-major product under weight gradients: blocking, splitting over the pool; column sums for the bias.
 // Floor: 2 rows n columns*16 FLOP at the FMA peak; for few rows, reading and writing the output once.
 // A unit of work is (chunk, range of n, range of panels): it packs its part of dy as tiles [row][up to 14 n] and its panels block by block
-// and adds tile by tile into its part of the output, so units never meet. Layout and exactness rule: gemm_tn.h.
+// and adds the tiles of a block to its own sums; these go to the output at the end, so units never meet. Layout and exactness rule:
+// gemm_tn.h.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "native/cpu/gemm_tn.cpp"
 #include <hwy/foreach_target.h>
@@ -62,83 +63,99 @@ struct Cut {
 
 struct Unit {
   int64_t t0, t1, p0, p1;
-  float *a, *w;
+  float *a, *w, *acc;
   Segments segments;
 };
 
-int64_t TileAt(const TnTiles& t, const Unit& u, int64_t i, int64_t rows) {
-  return (t.start(i) - t.start(u.t0)) * rows + (i - u.t0) * kTnGap;
+int64_t TileFloats(const TnTiles& t, int64_t i, int64_t rows) { return rows * PaddedRows(t.size(i)) + kTnGap; }
+
+// Panels that one call of the kernel takes from column c on.
+int PanelsAt(const TnTiles& t, int64_t c, int64_t columns) {
+  const int wide = PanelsFor(static_cast<int>(ceilDiv(t.n, t.count)));
+  return columns - c >= wide ? wide : (wide == 4 && columns - c >= 2) ? 2 : 1;
 }
 
-// c[r][column * 16 ...] = or += alpha * tile.
-void AddTile(const TnProduct& p, float* sums, const float* tile, int64_t n0, int rows, int64_t column, int panels, bool first) {
-  const DF d;
-  const int64_t ld = p.dw ? p.cols : p.columns() * kPanel;
-  const int64_t valid = std::min<int64_t>(panels * kPanel, ld - column * kPanel);
-  const VF alpha = hn::Set(d, p.alpha);
-  for (int r = 0; r < rows; r++) {
-    float* c = (p.dw ? p.dw : sums) + (n0 + r) * ld + column * kPanel;
-    const float* s = tile + r * panels * kPanel;
-    int64_t j = 0;
-    for (; j + kLanes <= valid; j += kLanes) {
-      const VF v = hn::Load(d, s + j);
-      hn::StoreU(p.dw ? hn::MulAdd(alpha, v, hn::LoadU(d, c + j)) : first ? v : hn::Add(hn::LoadU(d, c + j), v), d, c + j);
-    }
-    if (j < valid) {
-      const size_t rest = static_cast<size_t>(valid - j);
-      StorePart(d, hn::MulAdd(alpha, hn::Load(d, s + j), LoadPart(d, c + j, rest, 0.0f)), c + j, rest);
+// Sums of the unit: [column group][n][panels * 16].
+void MultiplyBlock(const TnProduct& p, const TnTiles& t, const Unit& u, const float* const* packed) {
+  const int64_t columns = (u.p1 - u.p0) * p.taps, n0 = t.start(u.t0), n = t.start(u.t1) - n0;
+  for (int64_t c = 0, panels; c < columns; c += panels) {
+    panels = PanelsAt(t, c, columns);
+    const float* from[kMaxPanels];
+    for (int64_t j = 0; j < panels; j++) from[j] = u.w + (c + j) / p.taps * p.panelFloats + p.tapAt[(c + j) % p.taps];
+    for (int64_t i = u.t0; i < u.t1; i++) {
+      float* acc = u.acc + (c * n + (t.start(i) - n0) * panels) * kPanel;
+      PickTnKernel(static_cast<int>(panels), t.size(i))(packed[i - u.t0], from, u.segments, p.step, acc);
     }
   }
 }
 
-void MultiplyBlock(const TnProduct& p, const TnTiles& t, const Unit& u, float* sums, int64_t rows, bool first) {
-  HWY_ALIGN float tile[kRows * 2 * 16 > kRows4 * 64 ? kRows * 2 * 16 : kRows4 * 64];
-  const int wide = PanelsFor(static_cast<int>(ceilDiv(t.n, t.count)));
-  const int64_t columns = (u.p1 - u.p0) * p.taps;
-  for (int64_t c = 0; c < columns;) {
-    const int panels = columns - c >= wide ? wide : (wide == 4 && columns - c >= 2) ? 2 : 1;
-    const float* from[kMaxPanels];
-    for (int i = 0; i < panels; i++) from[i] = u.w + (c + i) / p.taps * p.panelFloats + p.tapAt[(c + i) % p.taps];
-    for (int64_t i = u.t0; i < u.t1; i++) {
-      const int size = t.size(i);
-      PickTnKernel(panels, size)(u.a + TileAt(t, u, i, rows), from, u.segments, p.step, tile);
-      AddTile(p, sums, tile, t.start(i), size, u.p0 * p.taps + c, panels, first);
+// dw += alpha * sums, or sums as they are; row by row, for the sake of the memory's pages.
+void StoreUnit(const TnProduct& p, const TnTiles& t, const Unit& u, float* sums) {
+  const DF d;
+  const VF alpha = hn::Set(d, p.alpha);
+  const int64_t ld = p.dw ? p.cols : p.columns() * kPanel, columns = (u.p1 - u.p0) * p.taps;
+  const int64_t n0 = t.start(u.t0), n = t.start(u.t1) - n0;
+  for (int64_t r = 0; r < n; r++) {
+    for (int64_t c = 0, panels; c < columns; c += panels) {
+      panels = PanelsAt(t, c, columns);
+      const int64_t at = (u.p0 * p.taps + c) * kPanel, valid = std::min<int64_t>(panels * kPanel, ld - at);
+      float* to = (p.dw ? p.dw : sums) + (n0 + r) * ld + at;
+      const float* s = u.acc + (c * n + r * panels) * kPanel;
+      int64_t j = 0;
+      for (; j + kLanes <= valid; j += kLanes) {
+        const VF v = hn::Load(d, s + j);
+        hn::StoreU(p.dw ? hn::MulAdd(alpha, v, hn::LoadU(d, to + j)) : v, d, to + j);
+      }
+      if (j < valid) {
+        const size_t rest = static_cast<size_t>(valid - j);
+        StorePart(d, hn::MulAdd(alpha, hn::Load(d, s + j), LoadPart(d, to + j, rest, 0.0f)), to + j, rest);
+      }
     }
-    c += panels;
   }
 }
 
 void RunUnit(const TnProduct& p, const TnTiles& t, Unit& u, int64_t chunk, float* sums) {
   const int64_t first = chunk * p.chunk, last = std::min(first + p.chunk, p.blocks());
   const float* end = p.dy + p.rows * p.n;
+  Narrow tiles;
+  float* at = u.a;
+  for (int64_t i = u.t0; i < u.t1; i++) {
+    tiles.from[tiles.count] = static_cast<int>(t.start(i) - t.start(u.t0));
+    tiles.size[tiles.count] = t.size(i);
+    tiles.to[tiles.count++] = at;
+    at += TileFloats(t, i, p.block);
+  }
+  std::fill_n(u.acc, (t.start(u.t1) - t.start(u.t0)) * (u.p1 - u.p0) * p.taps * kPanel, 0.0f);
   for (int64_t b = first; b < last; b++) {
     const int64_t m0 = b * p.block, rows = std::min(p.block, p.rows - m0);
-    for (int64_t i = u.t0; i < u.t1; i++) {
-      PackNarrow(p.dy + m0 * p.n + t.start(i), p.n, rows, t.size(i), end, u.a + TileAt(t, u, i, rows));
-    }
+    PackNarrow(p.dy + m0 * p.n + t.start(u.t0), p.n, rows, tiles, end);
     p.pack(p.source, m0, rows, u.p0, u.p1, u.w, u.segments);
-    MultiplyBlock(p, t, u, sums, rows, b == first);
+    MultiplyBlock(p, t, u, tiles.to);
   }
+  StoreUnit(p, t, u, sums);
 }
 
 void TnParallel(Context& ctx, const TnProduct& p, float* sums) {
   const int threads = ctx.pool.threads();
   const TnTiles t(p.n);
   const Cut cut(p, t, threads);
-  const size_t a = static_cast<size_t>(cut.tiles * (p.block * kRows + kTnGap)),
-               w = static_cast<size_t>(cut.panels * p.panelFloats + p.extra);
+  const size_t a = static_cast<size_t>(cut.tiles * (p.block * 16 + kTnGap));
+  const size_t w = static_cast<size_t>(cut.panels * p.panelFloats + p.extra);
+  const size_t acc = static_cast<size_t>(cut.tiles * kRows * cut.panels * p.taps * kPanel);
   const size_t runs = static_cast<size_t>(p.runs) * sizeof(int64_t);
   for (int i = 0; i < threads; i++) {
     ctx.perThread[i].floats(0, a);
     ctx.perThread[i].floats(1, w);
-    ctx.perThread[i].bytes(2, runs);
+    ctx.perThread[i].floats(2, acc);
+    ctx.perThread[i].bytes(3, runs);
   }
   const int64_t parts = cut.tileGroups * cut.panelGroups;
   ctx.pool.parallelFor(p.chunks() * parts, 1, [&](int64_t begin, int64_t end, int thread) {
     Unit u;
     u.a = ctx.perThread[thread].floats(0, a);
     u.w = ctx.perThread[thread].floats(1, w);
-    u.segments.start = static_cast<int64_t*>(ctx.perThread[thread].bytes(2, runs));
+    u.acc = ctx.perThread[thread].floats(2, acc);
+    u.segments.start = static_cast<int64_t*>(ctx.perThread[thread].bytes(3, runs));
     for (int64_t i = begin; i < end; i++) {
       const int64_t chunk = i / parts, part = i % parts;
       u.t0 = part / cut.panelGroups * cut.tiles;
@@ -148,6 +165,33 @@ void TnParallel(Context& ctx, const TnProduct& p, float* sums) {
       if (u.t0 < u.t1 && u.p0 < u.p1) RunUnit(p, t, u, chunk, sums + chunk * p.n * p.columns() * kPanel);
     }
   });
+}
+
+// dst[i * 16 + j] = x[i * stride + j] for j < width, 0 for the other lanes up to 16.
+void CopyLines(const float* x, int64_t stride, int64_t count, int64_t width, float* HWY_RESTRICT dst) {
+  const DF d;
+  for (int64_t i = 0; i < count; i++, x += stride, dst += kPanel) {
+    __builtin_prefetch(x + kTnAhead * stride);
+    if (width == kPanel) {
+      for (int v = 0; v < kPanel; v += kLanes) hn::Store(hn::LoadU(d, x + v), d, dst + v);
+    } else {
+      for (int64_t j = 0; j < kPanel; j++) dst[j] = j < width ? x[j] : 0.0f;
+    }
+  }
+}
+
+// As CopyLines for several panels next to each other, row by row: panel p goes to dst + p * panelFloats.
+void CopyPanels(const float* x, int64_t stride, int64_t count, int64_t width, float* HWY_RESTRICT dst, int64_t panelFloats) {
+  const DF d;
+  const int64_t full = width / kPanel, rest = width % kPanel;
+  for (int64_t i = 0; i < count; i++, x += stride, dst += kPanel) {
+    for (int64_t p = 0; p < full; p++) {
+      const float* from = x + p * kPanel;
+      __builtin_prefetch(from + kTnAhead * stride);
+      for (int v = 0; v < kPanel; v += kLanes) hn::Store(hn::LoadU(d, from + v), d, dst + p * panelFloats + v);
+    }
+    for (int64_t j = 0; rest && j < kPanel; j++) dst[full * panelFloats + j] = j < rest ? x[full * kPanel + j] : 0.0f;
+  }
 }
 
 // Sums of the columns of rows [0, count) of x, in one chain each.
@@ -191,6 +235,8 @@ namespace ns::cpu {
 
 HWY_EXPORT(TnParallel);
 HWY_EXPORT(ColumnBlock);
+HWY_EXPORT(CopyLines);
+HWY_EXPORT(CopyPanels);
 
 int64_t tnBlockRows(int64_t n) { return n <= 32 ? 1024 : 256; }
 
@@ -198,6 +244,14 @@ int64_t tnChunks(int64_t rows, int64_t n, int64_t columns) {
   const int64_t area = std::max<int64_t>(1, n * columns * kPanel);
   const int64_t byRows = rows / (area <= 1 << 16 ? 1024 : 4096), byMemory = (1 << 21) / area;
   return std::clamp<int64_t>(std::min(byRows, byMemory), 1, 16);
+}
+
+void tnCopyLines(const float* x, int64_t stride, int64_t count, int64_t width, float* dst) {
+  HWY_DYNAMIC_DISPATCH(CopyLines)(x, stride, count, width, dst);
+}
+
+void tnCopyPanels(const float* x, int64_t stride, int64_t count, int64_t width, float* dst, int64_t panelFloats) {
+  HWY_DYNAMIC_DISPATCH(CopyPanels)(x, stride, count, width, dst, panelFloats);
 }
 
 const float* gemmTn(Context& ctx, const TnProduct& p) {

@@ -18,6 +18,11 @@ struct Segments {
 // Packs panels [p0, p1) of 16 channels for rows [m0, m0 + rows) to dst + (p - p0) * panelFloats, 16 floats per position.
 using PackColumns = void (*)(const void* source, int64_t m0, int64_t rows, int64_t p0, int64_t p1, float* dst, Segments& s);
 
+// dst[i * 16 + j] = x[i * stride + j] for j < width (at most 16), 0 for the other lanes; dst is 64-byte aligned.
+void tnCopyLines(const float* x, int64_t stride, int64_t count, int64_t width, float* dst);
+// The same for `width` columns, panel by panel: 16 columns each to dst + panel * panelFloats.
+void tnCopyPanels(const float* x, int64_t stride, int64_t count, int64_t width, float* dst, int64_t panelFloats);
+
 // Column c = panel * taps + tap of 16 lanes. A tap is the panel read from tapAt[tap] floats on: a shifted image is packed once.
 struct TnProduct {
   int64_t rows = 0, n = 0;
@@ -46,7 +51,7 @@ struct TnProduct {
 int64_t tnBlockRows(int64_t n);
 int64_t tnChunks(int64_t rows, int64_t n, int64_t columns);
 
-// Sums [chunks][n][columns * 16], valid until the next call; nullptr where dw was given. Slot 0 of ctx.shared, 0 to 2 of every
+// Sums [chunks][n][columns * 16], valid until the next call; nullptr where dw was given. Slot 0 of ctx.shared, 0 to 3 of every
 // ctx.perThread.
 const float* gemmTn(Context& ctx, const TnProduct& p);
 

@@ -2,7 +2,6 @@
 // Floor: 2 B l K N FLOP at the FMA peak; for few rows, reading and writing dw once. Layout: x [B,l,K], dy [B,l,N], dw [N,K].
 // Order of summation: gemm_tn.h.
 #include <algorithm>
-#include <cstring>
 
 #include "native/cpu/gemm_tn.h"
 
@@ -19,15 +18,7 @@ void packRows(const void* source, int64_t m0, int64_t rows, int64_t p0, int64_t 
   s.count = 1;
   s.length = rows;
   s.start[0] = 0;
-  const int64_t full = std::min(p1, x.k / kPanel), rest = x.k % kPanel;
-  for (int64_t m = 0; m < rows; m++) {
-    const float* row = x.x + (m0 + m) * x.k;
-    float* to = dst + m * kPanel;
-    for (int64_t p = p0; p < full; p++, to += x.panelFloats) std::memcpy(to, row + p * kPanel, kPanel * sizeof(float));
-    if (full < p1) {
-      for (int64_t i = 0; i < kPanel; i++) to[i] = i < rest ? row[full * kPanel + i] : 0.0f;
-    }
-  }
+  tnCopyPanels(x.x + m0 * x.k + p0 * kPanel, x.k, rows, std::min(p1 * kPanel, x.k) - p0 * kPanel, dst, x.panelFloats);
 }
 
 }  // namespace
