@@ -78,7 +78,7 @@ void SgdRow(const op::sgd::Params& o, float factor, float* p, const float* g, fl
   const V f = hn::Set(d, factor), decay = hn::Set(d, o.weightDecay), momentum = hn::Set(d, o.momentum), lr = hn::Set(d, o.lr);
   const auto step = [&](V vg, V& vp, V& vel) {
     vg = hn::MulAdd(decay, vp, hn::Mul(vg, f));
-    vel = hn::MulAdd(momentum, vel, vg);
+    vel = hn::Add(hn::Mul(momentum, vel), vg);
     vp = hn::NegMulAdd(lr, o.nesterov ? hn::MulAdd(momentum, vel, vg) : vel, vp);
   };
   int64_t i = 0;

@@ -34,7 +34,7 @@ inline Clip clipOf(const float* stats, float invScale, float maxNorm) {
 struct AdamStep {
   float factor, decay, l2;     // of the gradient; decoupled decay of the parameter; decay that joins the gradient
   float b1, c1, b2, c2;        // betas and 1 - beta
-  float size, rootCorrection;  // lr / (1 - b1^step), 1 / sqrt(1 - b2^step)
+  float size, rootCorrection;  // -lr / (1 - b1^step), sqrt(1 - b2^step)
   float eps;
 };
 
@@ -52,8 +52,8 @@ AdamStep adamStepOf(const P& p, float factor) {
   s.c1 = static_cast<float>(1 - b1);
   s.b2 = static_cast<float>(b2);
   s.c2 = static_cast<float>(1 - b2);
-  s.size = static_cast<float>(lr / (1 - std::pow(b1, p.step)));
-  s.rootCorrection = static_cast<float>(1 / std::sqrt(1 - std::pow(b2, p.step)));
+  s.size = static_cast<float>(-lr / (1 - std::pow(b1, p.step)));
+  s.rootCorrection = static_cast<float>(std::sqrt(1 - std::pow(b2, p.step)));
   s.eps = p.eps;
   return s;
 }
