@@ -18,7 +18,9 @@ namespace ns::cpu {
 constexpr int64_t kTnGap = 16;      // floats that packing may spill behind a tile
 constexpr int64_t kTnRows = 196;    // of n per unit
 constexpr int64_t kTnColumns = 16;  // per unit, of one tap
-constexpr int64_t kSumRows = 256;   // block of columnSums
+constexpr int64_t kFewRows = 64;    // up to here the output is what takes time: units of long rows, few of them
+constexpr int64_t kFewRowsOfN = 28;
+constexpr int64_t kSumRows = 256;  // block of columnSums
 constexpr int64_t kUnitsPerThread = 4;
 }  // namespace ns::cpu
 #endif
@@ -44,6 +46,10 @@ struct Cut {
     tiles = std::max<int64_t>(1, kTnRows / kRows);
     panels = p.taps >= 4 ? 2 : kTnColumns;
     const int64_t wanted = kUnitsPerThread * threads, least = p.taps >= 4 ? 1 : 4;
+    if (p.rows <= kFewRows && p.taps == 1) {
+      tiles = std::max<int64_t>(1, kFewRowsOfN / kRows);
+      panels = 8 * kTnColumns;
+    }
     for (;;) {
       tileGroups = ceilDiv(t.count, tiles);
       panelGroups = ceilDiv(p.panels, panels);

@@ -63,63 +63,72 @@ struct ConvShape {
 
 int64_t channelsPerRun(int64_t taps) { return std::max<int64_t>(1, kRun / taps); }
 
-// As readKernels; w is [i][o][taps], every kernel is turned by 180 degrees.
-void readTurnedKernels(const NsTensor& w, const ConvShape& s, int64_t p, int64_t i0, int64_t count, float* dst, float* row) {
-  const int64_t cols = std::min(kPanel, s.o - p * kPanel), run = count * s.taps;
-  for (int64_t j = cols; j < kPanel; j++) std::fill_n(dst + j * run, run, 0.0f);
-  for (int64_t i = 0; i < count; i++) {
-    castRow(dtype(w), DType::f32, offset(w.data, ((i0 + i) * s.o + p * kPanel) * s.taps, dtype(w)), row, cols * s.taps);
-    for (int64_t j = 0; j < cols; j++) std::reverse_copy(row + j * s.taps, row + (j + 1) * s.taps, dst + j * run + i * s.taps);
-  }
-}
+// The kernels of 16 output channels for some input channels: tap t of (j, i) at data[j * output + i * input + (turned ? taps - 1 - t : t)].
+struct Kernels {
+  float* data;
+  int64_t output, input;
+  bool turned;
+};
 
-int64_t kernelFloats(int64_t taps) { return kPanel * (channelsPerRun(taps) + 1) * taps; }
-
-// The kernels of 16 output channels for input channels [i0, i0 + count): dst [16][count * taps], missing channels zero; dst holds
-// kernelFloats(taps), what lies behind is scratch.
-void readKernels(const NsTensor& w, const ConvShape& s, int64_t p, int64_t i0, int64_t count, float* dst) {
-  const int64_t run = count * s.taps;
-  if (s.transpose) return readTurnedKernels(w, s, p, i0, count, dst, dst + kPanel * run);
-  for (int64_t j = 0; j < kPanel; j++) {
-    const int64_t o = p * kPanel + j;
-    if (o < s.o) {
-      castRow(dtype(w), DType::f32, offset(w.data, (o * s.i + i0) * s.taps, dtype(w)), dst + j * run, run);
-    } else {
-      std::fill_n(dst + j * run, run, 0.0f);
+// Output channels of panel p, input channels [i0, i0 + count); missing channels are zero. A transposed weight is [i][o][taps] with every
+// kernel turned by 180 degrees.
+Kernels readKernels(const NsTensor& w, const ConvShape& s, int64_t p, int64_t i0, int64_t count, float* dst) {
+  const DType from = dtype(w);
+  const int64_t cols = std::min(kPanel, s.o - p * kPanel);
+  if (s.transpose) {
+    const int64_t input = kPanel * s.taps;
+    for (int64_t i = 0; i < count; i++) {
+      float* to = dst + i * input;
+      castRow(from, DType::f32, offset(w.data, ((i0 + i) * s.o + p * kPanel) * s.taps, from), to, cols * s.taps);
+      std::fill(to + cols * s.taps, to + input, 0.0f);
     }
+    return {dst, s.taps, input, true};
   }
+  const int64_t run = count * s.taps;
+  for (int64_t j = 0; j < cols; j++) {
+    castRow(from, DType::f32, offset(w.data, ((p * kPanel + j) * s.i + i0) * s.taps, from), dst + j * run, run);
+  }
+  std::fill(dst + cols * run, dst + kPanel * run, 0.0f);
+  return {dst, run, s.taps, false};
 }
 
-void packDirectPanel(const NsTensor& w, const ConvShape& s, int64_t p, DType to, char* panel, float* kernels) {
+void packDirectPanel(const NsTensor& w, const ConvShape& s, int64_t p, DType to, char* panel, float* scratch) {
   const int64_t step = channelsPerRun(s.taps);
   alignas(64) float turned[kRun * kPanel];
   for (int64_t i0 = 0; i0 < s.i; i0 += step) {
     const int64_t count = std::min(step, s.i - i0);
-    readKernels(w, s, p, i0, count, kernels);
+    const Kernels k = readKernels(w, s, p, i0, count, scratch);
     for (int64_t t = 0; t < s.taps; t++) {
+      const float* tap = k.data + (k.turned ? s.taps - 1 - t : t);
       for (int64_t i = 0; i < count; i++) {
-        for (int64_t j = 0; j < kPanel; j++) turned[i * kPanel + j] = kernels[(j * count + i) * s.taps + t];
+        for (int64_t j = 0; j < kPanel; j++) turned[i * kPanel + j] = tap[j * k.output + i * k.input];
       }
       castRow(DType::f32, to, turned, panel + (t * s.i + i0) * kPanel * static_cast<int64_t>(dtypeSize(to)), count * kPanel);
     }
   }
 }
 
-void packWinogradPanel(const NsTensor& w, const ConvShape& s, int64_t p, int m, DType to, char* packed, float* kernels) {
-  const int64_t step = channelsPerRun(s.taps), points = (m + 2) * (m + 2), panels = ceilDiv(s.o, kPanel);
-  alignas(64) double g[9 * kPanel];
+void packWinogradPanel(const NsTensor& w, const ConvShape& s, int64_t p, int m, DType to, char* packed, float* scratch) {
+  const int64_t step = channelsPerRun(s.taps), points = (m + 2) * (m + 2), line = kPanel * static_cast<int64_t>(dtypeSize(to));
+  const int64_t plane = ceilDiv(s.o, kPanel) * s.i * line;
+  alignas(64) float g[9 * kPanel];
   alignas(64) float u[36 * kPanel];
   for (int64_t i0 = 0; i0 < s.i; i0 += step) {
     const int64_t count = std::min(step, s.i - i0);
-    readKernels(w, s, p, i0, count, kernels);
+    const Kernels k = readKernels(w, s, p, i0, count, scratch);
     for (int64_t i = 0; i < count; i++) {
       for (int64_t t = 0; t < 9; t++) {
-        for (int64_t j = 0; j < kPanel; j++) g[t * kPanel + j] = kernels[(j * count + i) * 9 + t];
+        const float* tap = k.data + i * k.input + (k.turned ? 8 - t : t);
+        for (int64_t j = 0; j < kPanel; j++) g[t * kPanel + j] = tap[j * k.output];
       }
       winogradWeights(m, g, u);
-      for (int64_t q = 0; q < points; q++) {
-        castRow(DType::f32, to, u + q * kPanel, packed + ((q * panels + p) * s.i + i0 + i) * kPanel * static_cast<int64_t>(dtypeSize(to)),
-                kPanel);
+      char* target = packed + (p * s.i + i0 + i) * line;
+      for (int64_t q = 0; q < points; q++, target += plane) {
+        if (to == DType::f32) {
+          std::memcpy(target, u + q * kPanel, kPanel * sizeof(float));
+        } else {
+          castRow(DType::f32, to, u + q * kPanel, target, kPanel);
+        }
       }
     }
   }
@@ -152,7 +161,7 @@ Status conv_pack(Context& ctx, const NsCall& call, const op::conv_pack::Params& 
     return failure(NS_INVALID, "[conv_pack] winograd needs a 3x3 kernel, got %lldx%lld", static_cast<long long>(w.dims[2]),
                    static_cast<long long>(w.dims[3]));
   }
-  const size_t floats = static_cast<size_t>(kernelFloats(s.taps));
+  const size_t floats = static_cast<size_t>(kPanel * channelsPerRun(s.taps) * s.taps);
   for (int t = 0; t < ctx.pool.threads(); t++) ctx.perThread[t].floats(0, floats);
   char* packed = out<char>(call, 0);
   const int64_t bytes = s.taps * s.i * kPanel * static_cast<int64_t>(dtypeSize(p.dtype));

@@ -15,6 +15,19 @@
 
 #include "native/cpu/gemm.h"
 
+#ifndef NS_CPU_WINOGRAD_CPP_ONCE_
+#define NS_CPU_WINOGRAD_CPP_ONCE_
+namespace ns::cpu {
+constexpr double kG2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+constexpr double kG4[6][3] = {{0.25, 0, 0},
+                              {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+                              {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+                              {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                              {1.0 / 24, -1.0 / 12, 1.0 / 6},
+                              {0, 0, 1}};
+}  // namespace ns::cpu
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace ns::cpu {
 namespace HWY_NAMESPACE {
@@ -266,6 +279,35 @@ void WinogradRun(Context& ctx, const Winograd& p) {
   }
 }
 
+// f64 lanes of the 16 output channels, a few at a time; no fused multiply-add, so that every instruction set gives the same weights.
+template <int E>
+void Weights(const double (&m)[E][3], const float* g, float* u) {
+  const HWY_CAPPED(double, 16) d;
+  const hn::Rebind<float, decltype(d)> df;
+  using V = hn::Vec<decltype(d)>;
+  const auto dot = [&](const double* c, V x, V y, V z) {
+    return hn::Add(hn::Add(hn::Mul(hn::Set(d, c[0]), x), hn::Mul(hn::Set(d, c[1]), y)), hn::Mul(hn::Set(d, c[2]), z));
+  };
+  for (int64_t j = 0; j < kPanel; j += static_cast<int64_t>(hn::Lanes(d))) {
+    V in[9], mid[E][3];
+    for (int t = 0; t < 9; t++) in[t] = hn::PromoteTo(d, hn::Load(df, g + t * kPanel + j));
+    for (int y = 0; y < E; y++) {
+      for (int x = 0; x < 3; x++) mid[y][x] = dot(m[y], in[x], in[3 + x], in[6 + x]);
+    }
+    for (int y = 0; y < E; y++) {
+      for (int x = 0; x < E; x++) hn::Store(hn::DemoteTo(df, dot(m[x], mid[y][0], mid[y][1], mid[y][2])), df, u + (y * E + x) * kPanel + j);
+    }
+  }
+}
+
+void WeightsRun(int m, const float* g, float* u) {
+  if (m == 2) {
+    Weights(kG2, g, u);
+  } else {
+    Weights(kG4, g, u);
+  }
+}
+
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace ns::cpu
@@ -273,48 +315,12 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace ns::cpu {
-namespace {
-
-constexpr double kG2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
-constexpr double kG4[6][3] = {{0.25, 0, 0},
-                              {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                              {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                              {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                              {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                              {0, 0, 1}};
-
-template <int E>
-void transformWeights(const double (&m)[E][3], const double* g, float* u) {
-  double mid[E][3][kPanel];
-  for (int y = 0; y < E; y++) {
-    for (int x = 0; x < 3; x++) {
-      for (int j = 0; j < kPanel; j++) {
-        mid[y][x][j] = m[y][0] * g[x * kPanel + j] + m[y][1] * g[(3 + x) * kPanel + j] + m[y][2] * g[(6 + x) * kPanel + j];
-      }
-    }
-  }
-  for (int y = 0; y < E; y++) {
-    for (int x = 0; x < E; x++) {
-      for (int j = 0; j < kPanel; j++) {
-        u[(y * E + x) * kPanel + j] = static_cast<float>(mid[y][0][j] * m[x][0] + mid[y][1][j] * m[x][1] + mid[y][2][j] * m[x][2]);
-      }
-    }
-  }
-}
-
-}  // namespace
-
 HWY_EXPORT(WinogradRun);
+HWY_EXPORT(WeightsRun);
 
 void winograd(Context& ctx, const Winograd& p) { HWY_DYNAMIC_DISPATCH(WinogradRun)(ctx, p); }
 
-void winogradWeights(int m, const double* g, float* u) {
-  if (m == 2) {
-    transformWeights(kG2, g, u);
-  } else {
-    transformWeights(kG4, g, u);
-  }
-}
+void winogradWeights(int m, const float* g, float* u) { HWY_DYNAMIC_DISPATCH(WeightsRun)(m, g, u); }
 
 }  // namespace ns::cpu
 #endif

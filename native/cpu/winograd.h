@@ -22,7 +22,7 @@ struct Winograd {
 
 void winograd(Context& ctx, const Winograd& p);
 
-// G g G^T of 3x3 kernels for 16 output channels at once, in f64: g [9][16], u [(m + 2)^2][16].
-void winogradWeights(int m, const double* g, float* u);
+// G g G^T of 3x3 kernels for 16 output channels at once, computed in f64: g [9][16], u [(m + 2)^2][16], both 64-byte aligned.
+void winogradWeights(int m, const float* g, float* u);
 
 }  // namespace ns::cpu
