@@ -83,6 +83,8 @@ double exact(op::binary::Fn fn, double a, double b) {
     case Fn::div: return a / b;
     case Fn::max: return a > b ? a : b;
     case Fn::min: return a < b ? a : b;
+    case Fn::lt: return a < b;
+    case Fn::le: return a <= b;
   }
   return 0;
 }
@@ -116,7 +118,7 @@ void testBinary(const char* target) {
                                                  {{}, {3}, {3}}};
   Rng rng(5);
   for (const auto& s : shapes) {
-    for (int f = 0; f < 6; f++) {
+    for (int f = 0; f < 8; f++) {
       const op::binary::Params p{static_cast<op::binary::Fn>(f)};
       Tensor a(s[0]), b(s[1]), y(s[2]), y2(s[2]);
       a.fill([&](int64_t) { return rng.between(0.5, 2); });
@@ -148,11 +150,13 @@ void testBinaryI32(const char* target) {
                                                   {14, -14, -14, 14, INT32_MIN, INT32_MAX, 0, 0, 81},
                                                   {3, -3, -3, 3, INT32_MIN, INT32_MAX, 0, 0, 1},
                                                   {7, 2, 7, -2, -1, INT32_MAX, 5, 3, 9},
-                                                  {2, -7, -2, -7, INT32_MIN, 1, 0, 0, 9}};
+                                                  {2, -7, -2, -7, INT32_MIN, 1, 0, 0, 9},
+                                                  {0, 1, 0, 1, 1, 0, 0, 1, 0},
+                                                  {0, 1, 0, 1, 1, 0, 0, 1, 1}};
   Tensor a({9}, DType::i32), b({9}, DType::i32), y({9}, DType::i32);
   std::memcpy(a.data(), u.data(), 36);
   std::memcpy(b.data(), v.data(), 36);
-  for (int f = 0; f < 6; f++) {
+  for (int f = 0; f < 8; f++) {
     run(1, &k::binary, op::binary::Params{static_cast<op::binary::Fn>(f)}, {&a, &b}, {&y});
     check(std::memcmp(y.data(), want[static_cast<size_t>(f)].data(), 36) == 0, "binary i32",
           std::string(target) + " fn " + std::to_string(f));
