@@ -85,7 +85,7 @@ async function makeTask(engine: Engine, job: Job): Promise<VarTask | VqvaeTask> 
 async function run(job: Job): Promise<void> {
   const setup = { batch: job.batch, reso: job.reso, vqvae: job.vqvae, var: job.var };
   const { peer, torch } = await Peer.start(options.python, 'train_reference.py', [job.family, String(threads), JSON.stringify(setup)]);
-  const engine = await createEngine({ threads });
+  const engine = await createEngine({ threads, maxCachedBytes: 2 ** 33 });
   const task = await makeTask(engine, job);
   const optimizer = new AdamW(task.params, { betas: [0.9, 0.95] });
   const stepper = new OptimizerStep(optimizer, { clip: 2 });

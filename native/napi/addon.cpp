@@ -62,7 +62,7 @@ core::TensorInfo tensorInfo(const Info& info, size_t i) {
   return t;
 }
 
-// create(device, threads, deviceIndex, options, maxCommands, maxBytes, onLate) -> Promise<handle>
+// create(device, threads, deviceIndex, options, maxCommands, maxBytes, cacheBytes, onLate) -> Promise<handle>
 Napi::Value create(const Info& info) {
   Napi::Env env = info.Env();
   core::BackendEntry backend = core::findBackend(info[0].ToString(), folderOfAddon());
@@ -73,8 +73,9 @@ Napi::Value create(const Info& info) {
   config.options = info[3].ToString().Utf8Value();
   config.maxCommands = static_cast<uint64_t>(number(info, 4));
   config.maxBytes = static_cast<uint64_t>(number(info, 5));
-  if (!info[6].IsFunction()) throw Napi::TypeError::New(env, "argument 6 is not a function");
-  return Host::create(env, std::move(backend), std::move(config), info[6].As<Napi::Function>());
+  config.cacheBytes = static_cast<size_t>(number(info, 6));
+  if (!info[7].IsFunction()) throw Napi::TypeError::New(env, "argument 7 is not a function");
+  return Host::create(env, std::move(backend), std::move(config), info[7].As<Napi::Function>());
 }
 
 // submit(handle, words: Uint32Array, count)

@@ -40,6 +40,7 @@ export interface Addon {
     options: string,
     maxCommands: number,
     maxBytes: number,
+    maxCachedBytes: number,
     onLate: (error: NativeError) => void,
   ): Promise<Handle>;
   submit(handle: Handle, words: Uint32Array, count: number): void;

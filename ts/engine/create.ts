@@ -16,13 +16,15 @@ export interface EngineOptions {
   maxInFlightBytes?: number | undefined;
   /** Bound on commands in flight; default 16384. Four times as many are refused with BusyError. */
   maxInFlightCommands?: number | undefined;
+  /** Released memory that the engine keeps for its next tensors; default 256 MiB. Training reuses all of it in every step: give more there. */
+  maxCachedBytes?: number | undefined;
   /** Emits a warning naming the op that made a tensor which was never disposed. */
   debug?: boolean | undefined;
   /** Fault injection of the null device. @internal */
   fault?: Readonly<Record<string, number>> | undefined;
 }
 
-const KNOWN = ['device', 'threads', 'deviceIndex', 'maxInFlightBytes', 'maxInFlightCommands', 'debug', 'fault'];
+const KNOWN = ['device', 'threads', 'deviceIndex', 'maxInFlightBytes', 'maxInFlightCommands', 'maxCachedBytes', 'debug', 'fault'];
 
 /** Opens a device. Throws UnsupportedError where it is not there, with the reason. */
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
@@ -32,6 +34,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   const index = checkInt('deviceIndex', options.deviceIndex ?? 0, 0, 255);
   const maxBytes = checkInt('maxInFlightBytes', options.maxInFlightBytes ?? 2 ** 28, 4096, 2 ** 46);
   const maxCommands = checkInt('maxInFlightCommands', options.maxInFlightCommands ?? 16384, 16, 2 ** 24);
+  const cached = checkInt('maxCachedBytes', options.maxCachedBytes ?? 2 ** 28, 0, 2 ** 46);
   const addon = loadAddon();
   const found = addon.info().backends.find((b) => b.name === device);
   if (!found?.available) throw new UnsupportedError(`device ${device} is not available: ${found?.reason ?? 'unknown'}`);
@@ -40,7 +43,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   // A listener that throws does so in a microtask, where it is an uncaught exception as anywhere else.
   const onLate = (e: NativeError): void => queueMicrotask(() => late?.deref()?.late(e));
   const backendOptions = options.fault ? JSON.stringify(options.fault) : '';
-  const handle = await typed(addon.create(device, threads, index, backendOptions, maxCommands, maxBytes, onLate)).catch((e) => {
+  const handle = await typed(addon.create(device, threads, index, backendOptions, maxCommands, maxBytes, cached, onLate)).catch((e) => {
     throw toError(e);
   });
   const engine = new Engine({ addon, maxCommands, maxBytes, debug: options.debug === true }, handle);

@@ -154,7 +154,7 @@ function thread(code: string): Worker {
 // A worker thread has no TypeScript loader, so it takes the addon itself.
 const raw = `const { createRequire } = await import('node:module');
   const addon = createRequire(process.cwd() + '/')(process.env.NEXTSCALE_ADDON);
-  const open = (fault) => addon.create('null', 0, 0, fault, 1000, 1e6, () => {});`;
+  const open = (fault) => addon.create('null', 0, 0, fault, 1000, 1e6, 2 ** 28, () => {});`;
 
 test('engines in worker threads, loaded and unloaded many times', async () => {
   for (let round = 0; round < 3; round++) {

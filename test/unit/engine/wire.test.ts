@@ -13,7 +13,7 @@ let handle: Handle;
 
 test.before.each(async () => {
   late.length = 0;
-  handle = await addon.create('null', 0, 0, '', 100_000, 1e9, (e) => late.push(e));
+  handle = await addon.create('null', 0, 0, '', 100_000, 1e9, 2 ** 28, (e) => late.push(e));
 });
 test.after.each(() => addon.close(handle).catch(() => {}));
 
