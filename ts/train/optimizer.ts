@@ -1,4 +1,5 @@
 import { ArgumentError } from '../core/errors.js';
+import { Tensor } from '../engine/index.js';
 import type { Parameters } from '../nn/index.js';
 import { type EMA, gradStats, type OptimizerStep, type ScheduledGroup, type StepReport } from '../optim/index.js';
 import { SavedTensor, savedWeights } from './saved.js';
@@ -79,6 +80,30 @@ export class ModelOptimizer implements LoopOptimizer {
         throw new ArgumentError(`the checkpoint holds other gradients: ${bucket.size} elements are expected in part ${i}`);
       engine.scope(() => engine.ops.writeSlice(bucket.grads!, tensor.load(engine, { dtype: 'f32' }), { axis: 0, start: 0 }));
     }
+  }
+
+  /** Zeros the moments of rows of one parameter: these rows were replaced. Moments of 8 bits stay, as they have no rows. */
+  clearRows(name: string, rows: Int32Array): void {
+    const { engine } = this.params;
+    const { groups, optimizer } = this.stepper;
+    const index = groups.flatMap(({ names }) => names).indexOf(name);
+    const moments = (optimizer.state(groups) as { state?: ReadonlyMap<number, Record<string, unknown>> }).state?.get(index) ?? {};
+    const idx = engine.tensor(rows, [rows.length]);
+    engine.scope(() => {
+      for (const moment of Object.values(moments)) {
+        if (!(moment instanceof Tensor) || moment.shape.length !== 2) continue;
+        const zeros = engine.ops.fill({ shape: [rows.length, moment.shape[1]!] });
+        engine.ops.scatterRows(moment, idx, zeros);
+      }
+    });
+    idx.dispose();
+  }
+
+  /** Frees moments and averages; the parameters are the task's. */
+  dispose(): void {
+    this.stepper.dispose();
+    this.stepper.optimizer.dispose();
+    this.ema?.dispose();
   }
 
   /** A step that is not taken; the gradients still tell where the trouble began. */

@@ -13,6 +13,8 @@ export interface TrainOptions<B extends Batch = Batch> {
   config: LoopConfig;
   /** The whole configuration, for config.json, the checkpoints, and the check when a run is resumed. Plain values. */
   args?: Record<string, unknown>;
+  /** Configuration of the model, kept in the checkpoints. */
+  model?: Record<string, unknown>;
   /** Names in `args` that may differ when a run is resumed. */
   mayChange?: ReadonlySet<string>;
   /** Folder of the run; made where it is missing. */

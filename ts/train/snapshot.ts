@@ -15,7 +15,7 @@ const optimizerKey = (family: string): string => (family === 'var' ? 'var_opt' :
 
 /** Everything a run needs to go on, with live tensors: they are read before the next iteration. */
 export async function assemble<B extends Batch>(
-  { task, optimizer, batches, config, args }: TrainOptions<B>,
+  { task, optimizer, batches, config, args, model }: TrainOptions<B>,
   state: LoopState,
   marks: LogMarks,
 ): Promise<Record<string, StateValue>> {
@@ -28,6 +28,7 @@ export async function assemble<B extends Batch>(
     nextscale: {
       format: FORMAT,
       family: task.family,
+      config: plainArgs(model),
       g_it: state.gIt,
       loop: state.save(marks),
       data: { iters: batches.iters, num_classes: batches.numClasses, classes: [...batches.classes] },
