@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "native/cpu/gemm_tn.h"
+#include "native/cpu/winograd_grad.h"
 
 namespace ns::cpu {
 namespace {
@@ -165,7 +166,17 @@ void planWindows(TnProduct& p, Images& g, int64_t* tapAt) {
   tapAt[0] = 0;
 }
 
+bool byWinograd(Context& ctx, const Images& g, const float* dy, int64_t batch, int64_t n, float alpha, float* dw) {
+  const WinogradGrad v{g.x, dy, batch, g.h, g.w, g.in, g.outH, g.outW, n, g.pad, g.upsample};
+  if (g.kernel != 3 || g.stride != 1 || !winogradGradPays(v)) return false;
+  TnProduct p;
+  const float* sums = winogradGrad(ctx, v, p);
+  finish(ctx, p, sums, g, false, alpha, dw);
+  return true;
+}
+
 void convGradW(Context& ctx, Images g, const float* dy, int64_t batch, int64_t n, float alpha, float* dw) {
+  if (byWinograd(ctx, g, dy, batch, n, alpha, dw)) return;
   const bool windows = g.in <= kFewInputs;
   int64_t tapAt[kMaxTaps];
   TnProduct p;

@@ -30,14 +30,6 @@ namespace ns::cpu {
 namespace HWY_NAMESPACE {
 namespace {
 
-// [0, n) cut into tiles of nearly equal height.
-struct TnTiles {
-  int64_t n, count;
-  explicit TnTiles(int64_t rows) : n(rows), count(ceilDiv(rows, kRows)) {}
-  int64_t start(int64_t i) const { return n * i / count; }
-  int size(int64_t i) const { return static_cast<int>(start(i + 1) - start(i)); }
-};
-
 // How the output is cut into units.
 struct Cut {
   int64_t tiles, panels;            // per unit
@@ -74,12 +66,6 @@ struct Unit {
 };
 
 int64_t TileFloats(const TnTiles& t, int64_t i, int64_t rows) { return rows * PaddedRows(t.size(i)) + kTnGap; }
-
-// Panels that one call of the kernel takes from column c on.
-int PanelsAt(const TnTiles& t, int64_t c, int64_t columns) {
-  const int wide = PanelsFor(static_cast<int>(ceilDiv(t.n, t.count)));
-  return columns - c >= wide ? wide : (wide == 4 && columns - c >= 2) ? 2 : 1;
-}
 
 // Sums of the unit: [column group][n][panels * 16].
 void MultiplyBlock(const TnProduct& p, const TnTiles& t, const Unit& u, const float* const* packed) {

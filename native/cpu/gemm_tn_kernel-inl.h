@@ -95,6 +95,20 @@ inline TnKernel PickTnKernel(int panels, int rows) {
                        : one[static_cast<size_t>(rows - 1)];
 }
 
+// [0, n) cut into tiles of nearly equal height.
+struct TnTiles {
+  int64_t n, count;
+  explicit TnTiles(int64_t rows) : n(rows), count(ceilDiv(rows, kRows)) {}
+  int64_t start(int64_t i) const { return n * i / count; }
+  int size(int64_t i) const { return static_cast<int>(start(i + 1) - start(i)); }
+};
+
+// Panels that one call of the kernel takes from column c on.
+inline int PanelsAt(const TnTiles& t, int64_t c, int64_t columns) {
+  const int wide = PanelsFor(static_cast<int>(ceilDiv(t.n, t.count)));
+  return columns - c >= wide ? wide : (wide == 4 && columns - c >= 2) ? 2 : 1;
+}
+
 // Rows of x next to each other in memory, cut into tiles: tile i takes size[i] floats from from[i] on and gives them to to[i], a padded row
 // further each time. Whole vectors are read where that stays before `end`, and up to 16 floats behind a tile are written.
 struct Narrow {
