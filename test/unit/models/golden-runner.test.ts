@@ -79,17 +79,18 @@ test('an unknown kind, a missing file and an empty folder fail', async () => {
   assert.ok((await report()).failed > 0);
 });
 
-test('families and kinds to come are skipped with a reason', async () => {
+test('families to come are skipped with a reason, unknown kinds fail', async () => {
   for (const [i, json] of [
     { family: 'mar', case: 'a' },
-    { family: 'var', case: 'b', kind: 'var-train-steps' },
+    { family: 'var', case: 'b', kind: 'var-unknown' },
   ].entries()) {
     mkdirSync(join(folder, `${i}`));
     writeFileSync(join(folder, `${i}`, 'case.json'), JSON.stringify(json));
   }
   const { failed, skipped, lines } = await report();
-  assert.equal([failed, skipped], [0, 2]);
+  assert.equal([failed, skipped], [1, 1]);
   assert.match(lines[0]!, /^0 SKIP family mar/);
+  assert.match(lines[1]!, /unknown kind "var-unknown"/);
 });
 
 test('comparison: NaN, shapes, exactness, one tolerance per row', () => {
