@@ -208,6 +208,9 @@ void testAdamw8(const char* target) {
       }
     }
   }
+}
+
+void testAdamw8Limits(const char* target) {
   // Nothing to learn: scale 0, the codes of 0, and the next step starts from there.
   Tensor param = narrow(normals(300, 1), DType::f32), start = param, grad({300}), m({300}, DType::u8), v({300}, DType::u8), ms({2}),
          vs({2}), none;
@@ -221,6 +224,12 @@ void testAdamw8(const char* target) {
   bool zero = same(param, start) && ms.as()[0] == 0 && ms.as()[1] == 0 && vs.as()[0] == 0 && vs.as()[1] == 0;
   for (int i = 0; i < 300; i++) zero = zero && m.as<uint8_t>()[i] == 128 && v.as<uint8_t>()[i] == 0;
   check(zero, "a block of zeros has scale 0", target);
+  // A gradient far below the largest of its block keeps a second moment, so that its step stays bounded.
+  grad.fill([](int64_t i) { return i == 3 ? 1 : i % 2 ? 0 : -1e-5; });
+  run(2, &k::adamw8, p, {&param, &grad, &m, &v, &ms, &vs, &none, &none}, {});
+  bool kept = v.as<uint8_t>()[3] == 255 && m.as<uint8_t>()[3] == 255;
+  for (int i = 0; i < 256; i++) kept = kept && (i == 3 || v.as<uint8_t>()[i] == (i % 2 ? 0 : 1));
+  check(kept, "v > 0 takes code 1 at least", target);
 }
 
 void testSgd(const char* target) {
@@ -262,6 +271,7 @@ int main() {
     testGradStats(target);
     testAdamw(target);
     testAdamw8(target);
+    testAdamw8Limits(target);
     testSgd(target);
   });
   testSkip();
