@@ -182,17 +182,24 @@ test('a state of other sizes is refused', async () => {
   const task = await tinyTask(engine, { kmeans: false });
   const one = trainer(task);
   const path = await save(task, one.optimizer, 'other.pth');
-  const other = await tinyTask(engine, { kmeans: false, config: { ...TINY, vocabSize: 32 } });
   const file = await openCheckpoint(path, { root: '' });
-  const error = await other.restore(decodeState(file).trainer as Record<string, unknown>).then(
-    () => null,
-    (e: Error) => e,
-  );
-  assert.match(error!.message, /quantize\.embedding\.weight.*\[64,8\].*\[32,8\]/);
+  const refused: [object, RegExp][] = [
+    [{ vocabSize: 32 }, /quantize\.embedding\.weight.*\[64,8\].*\[32,8\]/],
+    [{ patchNums: [1, 2, 3, 8] }, /patch_nums of the saved run is 1_2_4_8, of this one 1_2_3_8/],
+    [{ beta: 0.5 }, /beta of the saved run is 0.25, of this one 0.5/],
+  ];
+  for (const [config, message] of refused) {
+    const other = await tinyTask(engine, { kmeans: false, config: { ...TINY, ...config } });
+    const error = await other.restore(decodeState(file).trainer as Record<string, unknown>).then(
+      () => null,
+      (e: Error) => e,
+    );
+    assert.match(error!.message, message);
+    other.dispose();
+  }
   file.close();
   one.optimizer.dispose();
   task.dispose();
-  other.dispose();
 });
 
 test('pictures of the log: an original and its reconstructions after every scale in a row', async () => {

@@ -1,5 +1,6 @@
 import { Tape } from '../../autograd/index.js';
-import { ShapeError } from '../../core/errors.js';
+import { OrderedDict, PyTuple } from '../../checkpoint/index.js';
+import { CheckpointError, ShapeError } from '../../core/errors.js';
 import type { ImageBatch } from '../../data/index.js';
 import type { Engine, Tensor } from '../../engine/index.js';
 import { type QuantizeTrain, quantizeTrain, VqvaeModel } from '../../models/vqvae/index.js';
@@ -125,13 +126,17 @@ export class VqvaeTask implements Task<ImageBatch> {
     const { ema } = this.usage;
     this.params.setBuffer(HITS, this.engine.tensor(ema, [config.patchNums.length, config.vocabSize]));
     return {
-      config: { patch_nums: [...config.patchNums], vocab_size: config.vocabSize, beta: config.beta, using_znorm: config.usingZnorm },
-      vae_local: this.params.stateDict(),
+      config: this.describe(),
+      vae_local: new OrderedDict(this.params.stateDict()),
       codebook: { ...writeUsage(this.usage.state()), restarted: this.restarted },
     };
   }
 
   async restore(state: Record<string, StateValue>): Promise<void> {
+    const saved = (state.config ?? {}) as Record<string, unknown>;
+    for (const [name, own] of Object.entries(this.describe()))
+      if (plain(saved[name]) !== plain(own))
+        throw new CheckpointError(`${name} of the saved run is ${plain(saved[name])}, of this one ${plain(own)}`, { file: '', key: name });
     const weights = savedWeights('vae_local', state.vae_local);
     await this.params.load(weights);
     const { usage, restarted } = await readUsage(state.codebook);
@@ -189,6 +194,12 @@ export class VqvaeTask implements Task<ImageBatch> {
     return scalars;
   }
 
+  /** What the shapes of the weights do not tell. */
+  private describe(): Record<string, StateValue> {
+    const { patchNums, beta, usingZnorm, quantResi } = this.settings.config;
+    return { patch_nums: new PyTuple([...patchNums]), beta, using_znorm: usingZnorm, quant_resi: quantResi };
+  }
+
   private keepResiduals({ residuals }: QuantizeTrain): void {
     if (!residuals) return;
     this.dropRecent();
@@ -209,4 +220,9 @@ export class VqvaeTask implements Task<ImageBatch> {
 /** As filter_params of the reference, and the codebook: its rows must not shrink while they are not hit. */
 export function vqvaeNoDecay(name: string, shape: readonly number[]): boolean {
   return shape.length === 1 || name.endsWith('bias') || name === CODEBOOK;
+}
+
+function plain(value: unknown): string {
+  const list: unknown = value instanceof PyTuple ? value.items : value;
+  return Array.isArray(list) ? list.join('_') : String(list);
 }
