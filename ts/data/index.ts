@@ -17,6 +17,7 @@ export {
 } from './preprocess.js';
 export { evalIndices, TrainSampler, type TrainSamplerOptions } from './sampler.js';
 export type { ResizeOptions } from './source.js';
+export { holdOut, subset } from './subset.js';
 export { type SyntheticOptions, SyntheticSource, syntheticImage } from './synthetic.js';
 export { buildTokenCache, type TokenCacheOptions, type Tokenize } from './token-cache.js';
 export { fingerprint, type TokenIndex, type TokenPlan, tokensPerImage, variantsOf } from './token-index.js';

@@ -113,7 +113,7 @@ function oddities(seen: readonly Seen[]): Oddities {
   return {
     greyscale: count((m) => m.space === 'b-w' || m.space === 'grey16'),
     cmyk: count((m) => m.space === 'cmyk'),
-    alpha: count((m) => m.hasAlpha === true),
+    alpha: count((m) => m.hasAlpha === true && m.format !== 'gif'),
     rotated: count((m) => (m.orientation ?? 1) !== 1),
     animated: count((m) => (m.pages ?? 1) > 1 && m.format !== 'heif'),
     bits16: count((m) => m.depth !== 'uchar'),

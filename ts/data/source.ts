@@ -56,7 +56,7 @@ export class MidImages {
     checkInt('cacheBytes', filled.cacheBytes, 0);
     checkInt('maxPixels', filled.maxPixels, 1);
     checkEnum('exif', filled.exif, ['ignore', 'apply']);
-    return new MidImages(dataset, await createEngine({ threads: 1 }), filled);
+    return new MidImages(dataset, await createEngine({ threads: 1, maxCachedBytes: 2 ** 24 }), filled);
   }
 
   get closed(): boolean {
@@ -115,6 +115,8 @@ export class MidImages {
 
   private async load(index: number, signal?: AbortSignal): Promise<MidImage> {
     throwIfAborted(signal);
+    const meanwhile = this.cache.get(index);
+    if (meanwhile) return meanwhile;
     const name = this.dataset.name(index);
     const bytes = await this.dataset.read(index);
     throwIfAborted(signal);

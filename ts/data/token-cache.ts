@@ -134,7 +134,7 @@ function planOf(dataset: ImageDataset, options: TokenCacheOptions): TokenPlan {
   checkSignal(options.signal);
   if (mode === 'val' && crops !== 1) throw new ArgumentError(`crops is ${crops}: mode 'val' keeps the centre crop alone`);
   return {
-    format: 'nextscale-tokens',
+    format: 'nextscale-token-cache',
     version: 1,
     vqvae: options.vqvae,
     patchNums: [...options.patchNums],

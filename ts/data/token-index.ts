@@ -13,7 +13,7 @@ export const TOKEN_PLAN = 'building.json';
 
 /** What decides the tokens of a cache; two caches with equal plans hold equal tokens. */
 export interface TokenPlan {
-  readonly format: 'nextscale-tokens';
+  readonly format: 'nextscale-token-cache';
   readonly version: 1;
   /** SHA-256 of the VQVAE's weights file. */
   readonly vqvae: string;
@@ -118,7 +118,7 @@ export async function readTokenIndex(folder: string): Promise<TokenIndex> {
       : 'there is no token cache';
     throw new DatasetError(`${folder}: ${why}`, { file });
   }
-  if (index.format !== 'nextscale-tokens' || index.version !== 1)
+  if (index.format !== 'nextscale-token-cache' || index.version !== 1)
     throw new DatasetError(`${file}: format ${show(index.format)} version ${show(index.version)} is not known`, { file });
   const whole = (v: unknown): boolean => Number.isSafeInteger(v) && (v as number) >= 1;
   const ok =
