@@ -14,6 +14,7 @@ import { inspectCommand } from './inspect.js';
 import { interruptible } from './interrupt.js';
 import { reconstructCommand } from './reconstruct.js';
 import { tokenizeCommand } from './tokenize.js';
+import { trainCommand } from './train.js';
 
 export function version(): string {
   return (JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
@@ -26,7 +27,7 @@ function program(signal: AbortSignal): Command {
     .showSuggestionAfterError()
     .showHelpAfterError('(nextscale --help lists the commands)')
     .addHelpText('after', '\nExample:\n  nextscale generate --vae vae_ch160v4096z32.pth --var var_d16.pth --labels 207x4 --out dogs.png');
-  const commands = [generateCommand, tokenizeCommand, reconstructCommand, inspectCommand, convertCommand, initCommand];
+  const commands = [generateCommand, tokenizeCommand, reconstructCommand, inspectCommand, convertCommand, initCommand, trainCommand];
   for (const make of [...commands, dataCommand, doctorCommand, benchCommand, demoCommand]) root.addCommand(make(signal));
   for (const command of [root, ...root.commands]) command.exitOverride().showSuggestionAfterError();
   return root;
