@@ -4,26 +4,9 @@ import { quantizeTrain, VqvaeModel, vqvaeConfig } from '../../../ts/models/vqvae
 import { Parameters } from '../../../ts/nn/index.js';
 import { vqvaeTraining } from '../../../ts/train/vqvae/index.js';
 import { vqvaeLoss } from '../../../ts/train/vqvae/losses.js';
-import { type Check, compare, type GoldenCase, type Got, input, type KindRunner, outputs, read, toNchw, toNhwc } from '../kind.js';
+import { compareGradients } from '../grads.js';
+import { compare, type Got, input, type KindRunner, read, toNchw, toNhwc } from '../kind.js';
 import { configOf, union } from '../weights.js';
-
-const SAMPLES = 16;
-
-async function gradients(c: GoldenCase, params: Parameters): Promise<Check[]> {
-  const names = c.json.grad_names as readonly string[];
-  const [norms, samples] = [new Float32Array(names.length), new Float32Array(names.length * SAMPLES)];
-  for (const [i, name] of names.entries()) {
-    const grad = (await params.grad(name).read()) as Float32Array;
-    norms[i] = Math.sqrt(grad.reduce((sum, value) => sum + value * value, 0));
-    for (let k = 0; k < SAMPLES; k++) samples[i * SAMPLES + k] = grad[Math.floor((k * grad.length) / SAMPLES)]!;
-  }
-  const checks = [
-    compare(c, 'grad_norms', { shape: [names.length], data: norms }),
-    compare(c, 'grad_samples', { shape: [names.length, SAMPLES], data: samples }),
-  ];
-  for (const name of outputs(c)) if (name.startsWith('grad/')) checks.push(compare(c, name, await read(params.grad(name.slice(5)))));
-  return checks;
-}
 
 export const run: KindRunner = async (c, { engine }) => {
   const model = new VqvaeModel(vqvaeConfig(configOf(c, 'vae')));
@@ -46,7 +29,7 @@ export const run: KindRunner = async (c, { engine }) => {
     const [image2, ...scalars] = (await forward) as [Got, ...Got[]];
     const checks = [compare(c, 'rec', toNchw(image2))];
     for (const [i, name] of ['rec_loss', 'vq_loss', 'loss'].entries()) checks.push(compare(c, name, { shape: [], data: scalars[i]!.data }));
-    return [...checks, ...(await gradients(c, params))];
+    return [...checks, ...(await compareGradients(c, (name) => params.grad(name)))];
   } finally {
     tape.close();
     model.dispose();
