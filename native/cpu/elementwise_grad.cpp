@@ -1,5 +1,5 @@
 // unary_grad, affine_grad: slopes of the elementwise functions at x times dy.
-// Floor: bound by memory, 12 bytes per element; exp and its kin 0.6 to 1.5 ns per element.
+// Floor: bound by memory, 12 bytes per element; exp and its kin 0.6 to 1.2 ns per element and core.
 // Layout: contiguous.
 // Reference: the derivatives of torch's functions of the same names; gelu is the tanh form. Every slope is written so that neither an
 // overflow of the inner exponential nor cancellation near 1 reaches the result; a NaN in x stays one, except in affine_grad.
@@ -19,16 +19,26 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using F32 = hn::ScalableTag<float>;
 
-// sigmoid(x) (1 - sigmoid(x)) = e / (1 + e)^2 with e = exp(-|x|), without cancellation.
+// sigmoid(x) and its slope sigmoid(x) (1 - sigmoid(x)), both from e = exp(-|x|) without cancellation.
+template <class D, class V>
+HWY_INLINE void SigmoidAndSlope(D d, V x, V& y, V& slope) {
+  const V one = hn::Set(d, 1.0f), e = Exp(d, hn::Neg(hn::Abs(x))), r = hn::Div(one, hn::Add(one, e)), q = hn::Mul(e, r);
+  y = hn::IfThenElse(hn::Lt(x, hn::Zero(d)), q, r);
+  slope = hn::Mul(q, r);
+}
+
 template <class D, class V>
 HWY_INLINE V SigmoidSlope(D d, V x) {
-  const V e = Exp(d, hn::Neg(hn::Abs(x))), t = hn::Add(hn::Set(d, 1.0f), e);
-  return hn::Div(e, hn::Mul(t, t));
+  V y, slope;
+  SigmoidAndSlope(d, x, y, slope);
+  return slope;
 }
 
 template <class D, class V>
 HWY_INLINE V SiluSlope(D d, V x) {
-  return hn::MulAdd(x, SigmoidSlope(d, x), Sigmoid(d, x));
+  V y, slope;
+  SigmoidAndSlope(d, x, y, slope);
+  return hn::MulAdd(x, slope, y);
 }
 
 // gelu(x) = x s(u) with u = k (x + 0.044715 x^3): slope s + x s' u'. Beyond 12 the slope is 0 or 1 in f32 and u' could overflow.
@@ -40,8 +50,9 @@ HWY_INLINE V GeluSlope(D d, V x0) {
   const V z = hn::Mul(x, x);
   const V u = hn::Mul(x, hn::MulAdd(z, hn::Set(d, k * 0.044715f), hn::Set(d, k)));
   const V slope = hn::Mul(x, hn::MulAdd(z, hn::Set(d, 3 * k * 0.044715f), hn::Set(d, k)));
-  const V y = hn::MulAdd(slope, SigmoidSlope(d, u), Sigmoid(d, u));
-  return hn::IfThenElse(hn::IsNaN(x0), x0, y);
+  V y, own;
+  SigmoidAndSlope(d, u, y, own);
+  return hn::IfThenElse(hn::IsNaN(x0), x0, hn::MulAdd(slope, own, y));
 }
 
 // 1 - tanh^2 x = 4 e / (1 + e)^2 with e = exp(-2 |x|)
