@@ -72,13 +72,20 @@ function nonNegative(c: RuleContext, names: readonly string[]): void {
   for (const name of names) if (!(num(c, name) >= 0)) refuse(c, name, 'a number of at least 0');
 }
 
+function clippedByStats(c: RuleContext): void {
+  if (num(c, 'maxNorm') > 0 && !c.in.stats) shapeFailure(c, 'maxNorm needs stats', []);
+}
+
 export function adamw(c: RuleContext): void {
   range(c, 'step', 1, 0x7fffffff);
   nonNegative(c, ['lr', 'eps', 'weightDecay', 'invScale']);
   for (const name of ['beta1', 'beta2'])
-    if (!(num(c, name) >= 0 && num(c, name) < 1)) refuse(c, name, 'a number from 0 up to but without 1');
+    if (!(num(c, name) >= 0 && Math.fround(num(c, name)) < 1)) refuse(c, name, 'a number from 0 up to but without 1');
+  clippedByStats(c);
 }
 
 export function sgd(c: RuleContext): void {
   nonNegative(c, ['lr', 'weightDecay', 'invScale', 'momentum']);
+  clippedByStats(c);
+  if (num(c, 'momentum') > 0 && !c.in.velocity) shapeFailure(c, 'momentum needs velocity', []);
 }
