@@ -86,7 +86,7 @@ async function decodeRgb(pipeline: Sharp): Promise<RawImage> {
 }
 
 /** Pixels converted between two turns of the event loop. */
-const PIXELS_PER_TURN = 1 << 18;
+const PIXELS_PER_TURN = 1 << 16;
 
 /** Calls fn for ranges of 0..n with a turn of the event loop between them. */
 async function inTurns(n: number, fn: (from: number, to: number) => void): Promise<void> {

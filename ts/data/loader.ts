@@ -1,5 +1,4 @@
 // Batches of images: which (sampler), how they look (crop and flip), made ahead of the training step.
-import { setImmediate } from 'node:timers/promises';
 import { checkBoolean, checkEnum, checkInt, checkOptions, throwIfAborted } from '../core/check.js';
 import { DisposedError } from '../core/errors.js';
 import { type Crop, cropInto, drawCrop } from './augment.js';
@@ -7,7 +6,7 @@ import type { BatchSource, ImageBatch } from './batch.js';
 import type { ImageDataset } from './dataset.js';
 import { BatchOrder, type OrderOptions } from './order.js';
 import { defined, type MidImage, MidImages, type ResizeOptions } from './source.js';
-import { inOrder } from './turns.js';
+import { inOrder, Stretches } from './turns.js';
 
 export interface ImageLoaderOptions extends ResizeOptions, OrderOptions {
   /** Mirrors half of the training images; default false, as the reference's --hflip. */
@@ -40,6 +39,7 @@ export class ImageLoader implements BatchSource<ImageBatch> {
   readonly numClasses: number;
   readonly classes: readonly string[];
   readonly skipped: ReadonlyMap<string, string>;
+  private readonly stretches = new Stretches();
 
   private constructor(
     readonly dataset: ImageDataset,
@@ -85,8 +85,7 @@ export class ImageLoader implements BatchSource<ImageBatch> {
     for (const epoch of epochs) {
       const crop = this.crop(found.image, epoch, index);
       for (const flip of mirrored ? [crop.flip, !crop.flip] : [crop.flip]) {
-        await setImmediate();
-        cropInto(pixels, at, data, width, reso, { ...crop, flip });
+        await this.stretches.run(() => cropInto(pixels, at, data, width, reso, { ...crop, flip }));
         at += bytes;
       }
     }
@@ -120,9 +119,10 @@ export class ImageLoader implements BatchSource<ImageBatch> {
   /** Writes the crop; the draw belongs to the place that was asked for. Returns the index that was used. */
   private async put(out: Uint8Array, at: number, epoch: number, wanted: number, signal: AbortSignal): Promise<number> {
     const { image, index } = await this.images.getOrNext(wanted, signal);
-    await setImmediate();
-    throwIfAborted(signal);
-    cropInto(out, at, image.data, image.width, this.settings.reso, this.crop(image, epoch, wanted));
+    await this.stretches.run(() => {
+      throwIfAborted(signal);
+      cropInto(out, at, image.data, image.width, this.settings.reso, this.crop(image, epoch, wanted));
+    });
     return index;
   }
 

@@ -1,4 +1,5 @@
 // Bounded asynchronous work: a semaphore, and batches made ahead in order.
+import { setImmediate } from 'node:timers/promises';
 import { throwIfAborted } from '../core/check.js';
 
 /** At most `places` tasks at once, first come first served. */
@@ -17,6 +18,25 @@ export class Semaphore {
       if (next) next();
       else this.places++;
     }
+  }
+}
+
+/** Longest stretch of copying on the event loop, milliseconds. */
+const STRETCH_MS = 2;
+
+/** Short pieces of synchronous work, one after the other, with a turn of the event loop whenever they add up to a stretch. */
+export class Stretches {
+  private readonly gate = new Semaphore(1);
+  private since = performance.now();
+
+  run<T>(work: () => T): Promise<T> {
+    return this.gate.run(async () => {
+      if (performance.now() - this.since > STRETCH_MS) {
+        await setImmediate();
+        this.since = performance.now();
+      }
+      return work();
+    });
   }
 }
 
