@@ -72,6 +72,25 @@ test('metrics of a step: the loss is the weighted sum, psnr that of the clamped 
   task.dispose();
 });
 
+test('phi starts as the identity unless told otherwise', async () => {
+  const name = 'quantize.quant_resi.qresi_ls.1';
+  const start = async (more: object) => {
+    const task = await tinyTask(engine, more);
+    const values = await Promise.all([`${name}.weight`, `${name}.bias`].map(async (key) => [...(await task.params.get(key).read())]));
+    task.dispose();
+    return values as [number[], number[]];
+  };
+  const [weight, bias] = await start({});
+  const c = TINY.zChannels;
+  assert.equal(
+    weight,
+    Array.from({ length: c * c * 9 }, (_, i) => (i % 9 === 4 && Math.floor(i / 9) % (c + 1) === 0 ? 1 : 0)),
+  );
+  assert.equal(bias, new Array(c).fill(0));
+  const [random] = await start({ phiIdentity: false });
+  assert.ok(new Set(random).size > 500, 'random weights');
+});
+
 test('a k-means start has a lower quantizer loss over the first epoch than a random one', async () => {
   const all = pictures(32);
   const batches = [0, 8, 16, 24].map((from) => part(all, from, from + 8));

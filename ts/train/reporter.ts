@@ -127,8 +127,9 @@ export class Reporter {
     const time = `${epochHeader(state.ep, config.ep)}   Total time:      ${formatDelta(total)}   (${formatF(total / iters, 3)} s / it)`;
     const line = `${time}\n     [ep${state.ep}]  (training )  ${[...shown, `Remain: ${remain}`, `Finish: ${finish}`].join(',  ')}`;
     this.emit({ type: 'epoch', ep: state.ep, metrics: { ...means, ...extra }, skipped: state.epochSkipped, remainSeconds, line });
+    const measured = Object.fromEntries(Object.entries(evaluation).map(([name, value]) => [validationName(name), value]));
     const tag = (name: string) => (name.includes('/') ? name : `${head}_ep_loss/${EPOCH_TAGS[name] ?? name}`);
-    const scalars = Object.entries({ ...losses, ...extra, ...evaluation }).map(([name, value]) => [tag(name), value] as const);
+    const scalars = Object.entries({ ...losses, ...extra, ...measured }).map(([name, value]) => [tag(name), value] as const);
     log.scalars({ ...Object.fromEntries(scalars), [`${head}_z_burnout/rest_hours`]: Math.round(remainSeconds / 36) / 100 }, state.ep + 1);
     const renamed = (metrics: Metrics) => Object.fromEntries(Object.entries(metrics).map(([name, v]) => [EPOCH_TAGS[name] ?? name, v]));
     log.dump({
@@ -138,8 +139,8 @@ export class Reporter {
       wd: rates.wd,
       grad_norm: means.tnm,
       ...renamed(losses),
-      ...renamed(extra),
-      ...evaluation,
+      ...renamed(Object.fromEntries(Object.entries(extra).filter(([name]) => !name.includes('/')))),
+      ...measured,
       remain_time: remain,
       finish_time: finish,
     });
@@ -154,4 +155,9 @@ export class Reporter {
   end(status: 'finished' | 'stopped', line: string): void {
     this.emit({ type: 'end', status, gIt: this.state.gIt, seconds: this.state.seconds, line });
   }
+}
+
+/** vL_mean stays as the reference has it; names that training metrics have too get a prefix. */
+function validationName(name: string): string {
+  return /^v(L|acc)_/.test(name) ? name : `val_${name}`;
 }
