@@ -1,4 +1,4 @@
-import { checkEnum, checkFunction, checkInt, checkNumber, checkOptions, refuse } from '../../core/check.js';
+import { checkBoolean, checkEnum, checkFunction, checkInt, checkNumber, checkOptions, refuse } from '../../core/check.js';
 import { ArgumentError } from '../../core/errors.js';
 import type { Graph, Tensor } from '../../engine/index.js';
 import { type VqvaeConfig, vqvaeConfig, type WinogradTile } from '../../models/vqvae/index.js';
@@ -45,6 +45,8 @@ export interface VqvaeTrainOptions {
   readonly quantizeFrom?: number;
   /** Start of the codebook: 0 N(0, 1), > 0 truncated normal of that std, < 0 uniform of |eini| / V. */
   readonly eini?: number;
+  /** Every phi starts as the identity, so that a code takes its whole share of the residual away from the first step on. */
+  readonly phiIdentity?: boolean;
   readonly winograd?: WinogradTile;
   readonly extraLosses?: readonly LossTerm[];
   /** Pictures per log entry. */
@@ -62,6 +64,7 @@ export interface VqvaeTraining {
   readonly restart: DeadCodeRestart | false;
   readonly quantizeFrom: number;
   readonly eini: number;
+  readonly phiIdentity: boolean;
   readonly winograd: WinogradTile;
   readonly extraLosses: readonly LossTerm[];
   readonly shown: number;
@@ -77,6 +80,7 @@ export const DEFAULT_VQVAE_TRAINING: Omit<VqvaeTraining, 'config'> = {
   restart: { after: 100, below: 0 },
   quantizeFrom: 0,
   eini: 0,
+  phiIdentity: true,
   winograd: 2,
   extraLosses: [],
   shown: 8,
@@ -104,6 +108,7 @@ export function vqvaeTraining(given: VqvaeTrainOptions = {}): VqvaeTraining {
     restart: restartOf(given.restart),
     quantizeFrom: checkInt('quantizeFrom', given.quantizeFrom ?? d.quantizeFrom, 0),
     eini: checkNumber('eini', given.eini ?? d.eini, -1e6, 1e6),
+    phiIdentity: checkBoolean('phiIdentity', given.phiIdentity ?? d.phiIdentity),
     winograd: winogradOf(given.winograd ?? d.winograd),
     extraLosses: termsOf(given.extraLosses ?? []),
     shown: checkInt('shown', given.shown ?? d.shown, 0, 64),

@@ -3,14 +3,15 @@ import { OrderedDict, PyTuple } from '../../checkpoint/index.js';
 import { CheckpointError, ShapeError } from '../../core/errors.js';
 import type { ImageBatch } from '../../data/index.js';
 import type { Engine, Tensor } from '../../engine/index.js';
+import { breathe } from '../../models/var/index.js';
 import { type QuantizeTrain, quantizeTrain, VqvaeModel } from '../../models/vqvae/index.js';
-import { checkKeys, InitSource, Parameters, type WeightSource } from '../../nn/index.js';
+import { checkKeys, InitSource, Parameters, type ParamSpec, type WeightSource, zeros } from '../../nn/index.js';
 import { savedWeights } from '../saved.js';
 import type { Metrics, StateValue, StepInfo, StepResult, Task, TaskImage } from '../task.js';
 import { startCodes } from './codebook.js';
 import { evaluateVqvae, reconstructionGrid } from './evaluate.js';
 import { imageErrors, type Losses, psnrOf, vqvaeLoss } from './losses.js';
-import { CODEBOOK, HITS } from './names.js';
+import { CODEBOOK, HITS, PHI } from './names.js';
 import { type VqvaeTraining, type VqvaeTrainOptions, vqvaeTraining } from './options.js';
 import { deadCodes, replaceCodes } from './restart.js';
 import { readUsage, writeUsage } from './saved-usage.js';
@@ -57,7 +58,8 @@ export class VqvaeTask implements Task<ImageBatch> {
     const model = new VqvaeModel(settings.config, { winograd: settings.winograd, eini: settings.eini });
     const specs = model.parameters();
     if (source) checkKeys('VQVAE', specs, source);
-    const params = await Parameters.create(engine, specs, source ?? new InitSource(specs, settings.seed), { noDecay: vqvaeNoDecay });
+    const start = source ?? new InitSource(settings.phiIdentity ? specs.map(identityPhi) : specs, settings.seed);
+    const params = await Parameters.create(engine, specs, start, { noDecay: vqvaeNoDecay });
     return new VqvaeTask(engine, settings, model, params);
   }
 
@@ -71,7 +73,7 @@ export class VqvaeTask implements Task<ImageBatch> {
     this.shown ??= this.someOf(batch);
     const tape = new Tape(engine, { signal: info.signal });
     try {
-      const forward = tape.run(() => this.forward(tape, batch, info));
+      const forward = await this.forward(tape, batch, info);
       this.keepResiduals(forward.q);
       await tape.backward(forward.loss, { scale: info.lossScale });
       const [values, errors, tokens] = await Promise.all([forward.values, forward.errors, forward.tokens]);
@@ -161,18 +163,28 @@ export class VqvaeTask implements Task<ImageBatch> {
     return engine.scope(() => engine.ops.imageToUnit(engine.tensor(pixels, [b, reso, reso, 3])));
   }
 
-  private forward(tape: Tape, batch: ImageBatch, info: StepInfo): Forward {
+  // In sections, between which timers and I/O get their turn.
+  private async forward(tape: Tape, batch: ImageBatch, info: StepInfo): Promise<Forward> {
     const { settings, model, params, engine } = this;
     const { config, entropyWeight, entropyTemperature, quantizeFrom, restart } = settings;
-    const x = this.images3(batch);
-    params.bind(tape, model);
-    const f = model.encode(tape, x);
+    const pause = async () => await breathe(engine, info.signal);
+    const x = tape.run(() => {
+      params.bind(tape, model);
+      return this.images3(batch);
+    });
+    await pause();
+    const f = tape.run(() => model.encode(tape, x));
+    await pause();
     const entropy = entropyWeight > 0 ? { temperature: entropyTemperature } : undefined;
-    const q = quantizeTrain(tape, model.quantize, config, f, { residuals: restart !== false && info.stepping, entropy });
-    const rec = model.decode(tape, info.gIt < quantizeFrom ? f : q.fHat);
-    const losses = vqvaeLoss(tape, settings, x, rec, q);
-    const errors = info.log || info.detailed ? imageErrors(engine, x, rec).read() : null;
-    return { loss: losses.loss, q, errors, ...this.valuesOf(losses, q, errors) };
+    const residuals = restart !== false && info.stepping;
+    const q = tape.run(() => quantizeTrain(tape, model.quantize, config, f, { residuals, entropy }));
+    await pause();
+    return tape.run(() => {
+      const rec = model.decode(tape, info.gIt < quantizeFrom ? f : q.fHat);
+      const losses = vqvaeLoss(tape, settings, x, rec, q);
+      const errors = info.log || info.detailed ? imageErrors(engine, x, rec).read() : null;
+      return { loss: losses.loss, q, errors, ...this.valuesOf(losses, q, errors) };
+    });
   }
 
   // Reads begin before the backward pass: they wait for the forward pass alone.
@@ -220,6 +232,16 @@ export class VqvaeTask implements Task<ImageBatch> {
 /** As filter_params of the reference, and the codebook: its rows must not shrink while they are not hit. */
 export function vqvaeNoDecay(name: string, shape: readonly number[]): boolean {
   return shape.length === 1 || name.endsWith('bias') || name === CODEBOOK;
+}
+
+/** phi(h) = h: the convolution passes its middle on. */
+function identityPhi(spec: ParamSpec): ParamSpec {
+  if (!spec.name.startsWith(PHI)) return spec;
+  const [o, , kh, kw] = spec.shape as [number, number, number, number];
+  if (spec.shape.length === 1) return { ...spec, init: zeros };
+  const values = new Float32Array(o * o * kh * kw);
+  for (let c = 0; c < o; c++) values[(c * o + c) * kh * kw + (kh * kw - 1) / 2] = 1;
+  return { ...spec, init: { kind: 'values', values: () => values } };
 }
 
 function plain(value: unknown): string {
