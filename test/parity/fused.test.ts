@@ -65,6 +65,37 @@ for (const act of ['none', 'gelu', 'silu'] as const) {
   });
 }
 
+fused('linear with gate and residual has the bits of gate_residual', async () => {
+  const { ops } = engine;
+  const [B, l, K, n] = [2, 37, 96, 72];
+  const [x, w, bias] = [noise('x', [B, l, K]), ops.linearPack(noise('w', [n, K], -0.1, 0.1)), noise('bias', [n])];
+  const [gate, residual] = [noise('gate', [B, 6, n]), noise('residual', [B, l, n])];
+  const got = ops.linear(x, w, { n, bias, gate, gateAt: 3, residual, act: 'gelu' });
+  await equal(got, ops.gateResidual(ops.linear(x, w, { n, bias, act: 'gelu' }), gate, { gateAt: 3, residual }), 0);
+});
+
+fused('gate_residual_grad', async () => {
+  const { ops } = engine;
+  const [x, dy, gate, dGate] = [noise('x', [2, 150, 37]), noise('dy', [2, 150, 37]), noise('gate', [2, 6, 37]), noise('dGate', [2, 6, 37])];
+  const row = (t: Tensor): Tensor => ops.slice(t, { axis: 1, start: 3, size: 1 });
+  const want = ops.binary(row(dGate), ops.sumTo(ops.binary(x, dy, { fn: 'mul' }), { shape: [2, 1, 37] }), { fn: 'add' });
+  await equal(ops.gateResidualGrad(x, dy, gate, { gateAt: 3, dGate }), ops.binary(dy, row(gate), { fn: 'mul' }), 0);
+  await equal(row(dGate), want, 1e-6);
+});
+
+fused('pair_loss', async () => {
+  const { ops } = engine;
+  const [x, y] = [noise('x', [5, 999]), noise('y', [5, 999])];
+  const diff = ops.binary(x, y, { fn: 'sub' });
+  for (const [kind, fn] of [
+    ['l1', 'abs'],
+    ['l2', 'square'],
+  ] as const) {
+    const mean = ops.affine(ops.sumTo(ops.unary(diff, { fn }), { shape: [1] }), { mul: 1 / (5 * 999) });
+    await equal(ops.pairLoss(x, y, { kind }), mean, 1e-6);
+  }
+});
+
 fused('layer_norm with modulation', async () => {
   const { ops } = engine;
   const [x, mod] = [noise('x', [3, 11, 200], -4, 5), noise('mod', [3, 6, 200])];
@@ -267,6 +298,10 @@ const BATCHED: Readonly<Record<string, { shape: readonly number[]; run: (x: Tens
   'reduce sum': { shape: [3, 41, 19], run: (x) => engine.ops.reduce(x, { fn: 'sum', axis: 1 }) },
   bicubic: { shape: [3, 5, 5, 32], run: (x) => engine.ops.interpolate(x, { mode: 'bicubic', outH: 16, outW: 16 }) },
   gelu: { shape: [3, 1031], run: (x) => engine.ops.unary(x, { fn: 'gelu' }) },
+  'slope of gelu': { shape: [3, 1031], run: (x) => engine.ops.unaryGrad(x, x, { fn: 'gelu' }) },
+  sum_to: { shape: [3, 600, 19], run: (x) => engine.ops.sumTo(x, { shape: [x.shape[0] as number, 1, 19] }) },
+  gate_residual: { shape: [3, 5, 67], run: (x) => engine.ops.gateResidual(x, noise('g', [1, 2, 67]), { gateAt: 1, residual: x }) },
+  'gradient of bicubic': { shape: [3, 16, 16, 33], run: (x) => engine.ops.interpolateGrad(x, { mode: 'bicubic', h: 5, w: 5 }) },
 };
 
 for (const [name, { shape, run }] of Object.entries(BATCHED)) {
