@@ -134,7 +134,7 @@ export function suggestion(fields: Fields, given: string): string {
     .flatMap((key) => [key, ...(fields[key]!.aliases ?? [])])
     .map((key) => ({ key, far: distance(name, key) }))
     .sort((a, b) => a.far - b.far)[0];
-  return near && near.far <= Math.max(1, Math.floor(name.length / 3)) ? `; did you mean ${show(near.key)}?` : '';
+  return near && near.far <= Math.max(1, Math.floor(name.length / 2.5)) ? `; did you mean ${show(near.key)}?` : '';
 }
 
 /** Levenshtein's edit distance. */
