@@ -5,7 +5,7 @@ import { checkInt, checkOptions, checkSignal, throwIfAborted } from '../core/che
 import { ImageError } from '../core/errors.js';
 import type { ImageDataset } from './dataset.js';
 import { decodeImage } from './image.js';
-import { Semaphore } from './turns.js';
+import { eachOf } from './turns.js';
 
 export interface InspectOptions {
   /** Images smaller than this are counted. */
@@ -64,7 +64,8 @@ interface Seen {
   name: string;
   hash?: string;
   size?: { width: number; height: number };
-  metadata?: Metadata;
+  format?: string;
+  odd?: readonly (keyof Oddities)[];
   broken?: string;
 }
 
@@ -74,21 +75,14 @@ export async function inspectDataset(dataset: ImageDataset, options: InspectOpti
   const { reso, workers = 4, maxPixels, signal, onProgress } = options;
   checkInt('reso', reso ?? 1, 1, 16384);
   checkSignal(signal);
-  const gate = new Semaphore(checkInt('workers', workers, 1, 256));
+  const places = checkInt('workers', workers, 1, 256);
+  const seen: Seen[] = new Array(dataset.length);
   let done = 0;
-  const settled = await Promise.allSettled(
-    Array.from({ length: dataset.length }, (_, i) =>
-      gate.run(async () => {
-        throwIfAborted(signal);
-        const one = await look(dataset, i, maxPixels);
-        onProgress?.(++done, dataset.length, one.name);
-        return one;
-      }),
-    ),
-  );
-  const seen = settled.map((result) => {
-    if (result.status === 'rejected') throw result.reason;
-    return result.value;
+  await eachOf(dataset.length, places, async (i) => {
+    throwIfAborted(signal);
+    const one = await look(dataset, i, maxPixels);
+    seen[i] = one;
+    onProgress?.(++done, dataset.length, one.name);
   });
   return report(dataset, seen, reso);
 }
@@ -100,7 +94,9 @@ async function look(dataset: ImageDataset, index: number, maxPixels?: number): P
     out.hash = Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)).toString('hex');
     const { width, height } = await decodeImage(bytes, { name: out.name, ...(maxPixels ? { maxPixels } : {}) });
     out.size = { width, height };
-    out.metadata = await sharp(bytes, { failOn: 'none', limitInputPixels: false }).metadata();
+    const metadata = await sharp(bytes, { failOn: 'none', limitInputPixels: false }).metadata();
+    if (metadata.format) out.format = metadata.format;
+    out.odd = oddOf(metadata);
   } catch (error) {
     if (!(error instanceof ImageError)) throw error;
     out.broken = error.message.replace(`${out.name}: `, '');
@@ -108,16 +104,23 @@ async function look(dataset: ImageDataset, index: number, maxPixels?: number): P
   return out;
 }
 
+/** GIF always has an alpha channel when decoded, and the pictures of a HEIF file are no frames: neither counts. */
+const ODD: { readonly [K in keyof Oddities]: (m: Metadata) => boolean } = {
+  greyscale: (m) => m.space === 'b-w' || m.space === 'grey16',
+  cmyk: (m) => m.space === 'cmyk',
+  alpha: (m) => m.hasAlpha === true && m.format !== 'gif',
+  rotated: (m) => (m.orientation ?? 1) !== 1,
+  animated: (m) => (m.pages ?? 1) > 1 && m.format !== 'heif',
+  bits16: (m) => m.depth !== 'uchar',
+};
+const ODD_KEYS = Object.keys(ODD) as (keyof Oddities)[];
+
+const oddOf = (metadata: Metadata): (keyof Oddities)[] => ODD_KEYS.filter((key) => ODD[key](metadata));
+
 function oddities(seen: readonly Seen[]): Oddities {
-  const count = (is: (m: Metadata) => boolean): number => seen.filter(({ metadata }) => metadata && is(metadata)).length;
-  return {
-    greyscale: count((m) => m.space === 'b-w' || m.space === 'grey16'),
-    cmyk: count((m) => m.space === 'cmyk'),
-    alpha: count((m) => m.hasAlpha === true && m.format !== 'gif'),
-    rotated: count((m) => (m.orientation ?? 1) !== 1),
-    animated: count((m) => (m.pages ?? 1) > 1 && m.format !== 'heif'),
-    bits16: count((m) => m.depth !== 'uchar'),
-  };
+  const out: Oddities = { greyscale: 0, cmyk: 0, alpha: 0, rotated: 0, animated: 0, bits16: 0 };
+  for (const { odd } of seen) for (const key of odd ?? []) out[key]++;
+  return out;
 }
 
 function range(values: readonly number[]): Range | undefined {
@@ -138,7 +141,7 @@ function report(dataset: ImageDataset, seen: readonly Seen[], reso?: number): Da
   const counts = new Array<number>(dataset.numClasses).fill(0);
   for (const label of dataset.labels) counts[label]!++;
   const formats: Record<string, number> = {};
-  for (const { metadata } of seen) if (metadata?.format) formats[metadata.format] = (formats[metadata.format] ?? 0) + 1;
+  for (const { format } of seen) if (format) formats[format] = (formats[format] ?? 0) + 1;
   const short = sizes.map(({ width, height }) => Math.min(width, height));
   const hashes = new Map(seen.flatMap(({ name, hash }) => (hash ? [[name, hash] as const] : [])));
   const found = {

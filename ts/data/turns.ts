@@ -21,6 +21,21 @@ export class Semaphore {
   }
 }
 
+/** fn(0) ... fn(n - 1), `places` at once; after an error no more are begun, and it is thrown when those under way have settled. */
+export async function eachOf(n: number, places: number, fn: (i: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    try {
+      while (next < n) await fn(next++);
+    } catch (error) {
+      next = n;
+      throw error;
+    }
+  };
+  const settled = await Promise.allSettled(Array.from({ length: Math.min(n, places) }, worker));
+  for (const result of settled) if (result.status === 'rejected') throw result.reason;
+}
+
 /** Longest stretch of copying on the event loop, milliseconds. */
 const STRETCH_MS = 2;
 

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DatasetError, ImageError } from '../../../ts/core/errors.js';
+import { AbortError, DatasetError, ImageError } from '../../../ts/core/errors.js';
+import { Philox } from '../../../ts/core/philox.js';
 import { type ImageDataset, openDataset } from '../../../ts/data/index.js';
 import { expandBraces } from '../../../ts/data/shards.js';
 import { temporaryFolder } from '../checkpoint/temporary.js';
@@ -147,6 +148,29 @@ test('damaged headers, sizes and compressed data are DatasetErrors', async () =>
   const gz = gzipSync(whole);
   gz[gz.length - 6]! ^= 255;
   assert.match((await rejection(openDataset(put(root, 'bad.tar.gz', gz)))).message, /damaged gzip/);
+});
+
+test('random damage never does more than a DatasetError', async () => {
+  const whole = tar(samples());
+  const random = new Philox(11);
+  for (let round = 0; round < 200; round++) {
+    const copy = Buffer.from(whole);
+    for (let n = 1 + random.below(4); n > 0; n--) copy[random.below(copy.length)] = random.below(256);
+    const file = put(root, 'random.tar', round % 2 ? copy.subarray(0, random.below(copy.length)) : copy);
+    try {
+      const d = await openDataset(file);
+      for (let i = 0; i < d.length; i++) await d.read(i);
+    } catch (error) {
+      assert.ok(error instanceof DatasetError || error instanceof ImageError, (error as Error).stack);
+    }
+  }
+});
+
+test('opening many shards can be aborted', async () => {
+  const stop = new AbortController();
+  const opening = openDataset(join(root, 'one.tar.gz'), { signal: stop.signal });
+  stop.abort();
+  assert.instance(await rejection(opening), AbortError);
 });
 
 test('an archive that shrinks after it was opened fails the image, not the process', async () => {
