@@ -20,9 +20,10 @@
 #define NS_CPU_WINOGRAD_GRAD_CPP_ONCE_
 namespace ns::cpu {
 constexpr int64_t kGradTiles = 32;  // per block
+constexpr int64_t kGradAhead = 8;   // pixels that the transforms fetch in advance
 constexpr int64_t kGradPoints = 16;
 constexpr int64_t kGradRows = 84;   // of n per unit
-constexpr int64_t kGradPanels = 4;  // per unit
+constexpr int64_t kGradPanels = 5;  // per unit
 }  // namespace ns::cpu
 #endif
 
@@ -71,6 +72,7 @@ void InputTile(const WinogradGrad& g, const GradUnit& u, int64_t index, int64_t 
       VF in[4];
       for (int y = 0; y < 4; y++) {
         const float* from = pixel[y * 4 + x];
+        if (from && x >= 2) __builtin_prefetch(from + c + kGradAhead * g.in);
         in[y] = !from || left <= 0 ? hn::Zero(d)
                 : left >= kLanes   ? hn::LoadU(d, from + c)
                                    : LoadPart(d, from + c, static_cast<size_t>(left), 0.0f);
@@ -108,6 +110,7 @@ void OutputTile(const WinogradGrad& g, const TnTiles& t, const GradUnit& u, int6
       VF v[4];
       for (int k = 0; k < 4; k++) {
         const float* from = pixel[k] ? pixel[k] + n0 + r : nullptr;
+        if (from) __builtin_prefetch(from + kGradAhead * g.n);
         v[k] = !from ? hn::Zero(d) : end - from >= kLanes ? hn::LoadU(d, from) : LoadPart(d, from, static_cast<size_t>(size - r), 0.0f);
       }
       const VF left[4] = {v[0], hn::Add(v[0], v[2]), hn::Sub(v[0], v[2]), hn::Neg(v[2])};

@@ -177,6 +177,13 @@ void convShapes(Rng& rng) {
   }
   testConv({16, 16, 16, 17, 8, 3, 1, 1, 1, 1, false}, rng);  // several chunks, blocks of several images
   testConv({1, 3, 1100, 14, 3}, rng);                        // rows longer than a block
+  // Winograd: odd sizes, other paddings, several groups, several chunks.
+  testConv({2, 9, 13, 20, 18}, rng);
+  testConv({1, 12, 16, 33, 40, 3, 1, 0, 2, 1}, rng);
+  testConv({1, 7, 9, 20, 18, 3, 1, 2, 2, 2}, rng);
+  testConv({1, 2, 64, 16, 16}, rng);
+  testConv({1, 12, 12, 100, 190}, rng);
+  testConv({16, 16, 16, 17, 20, 3, 1, 1, 1, 1, false}, rng);
 }
 
 void dilations() {
