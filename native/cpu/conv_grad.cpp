@@ -2,6 +2,7 @@
 // Floor: 2 B Ho Wo k k I O FLOP at the FMA peak. Layout: x, dy NHWC; dw OIHW.
 // A panel is 16 channels of the rows of x that a block of output rows sees, with the padding (and upsampling) written out; each tap reads
 // it shifted, so x is packed about once, not once per tap. Few input channels: panels of 16 (tap, channel) pairs, gathered per pixel.
+// 3x3 with stride 1 and enough channels: winograd_grad.cpp, 2.25 times fewer multiplications.
 // Order of summation: gemm_tn.h; blocks are whole output rows.
 #include <algorithm>
 #include <cstring>
