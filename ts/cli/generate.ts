@@ -7,7 +7,7 @@ import { type CommonOptions, Context, common, duration } from './context.js';
 import { grid } from './grid.js';
 import { outputPaths, writePng } from './images.js';
 import { loadModels, type ModelOptions, type Models, modelOptions } from './models.js';
-import { integer, labels, number, readClassNames } from './options.js';
+import { classNamesOf, integer, labels, number, readClassNames } from './options.js';
 
 interface GenerateCliOptions extends CommonOptions, ModelOptions {
   labels?: number[];
@@ -76,7 +76,7 @@ async function make(ctx: Context, models: Models, list: readonly Item[], options
 
 async function generate(ctx: Context, options: GenerateCliOptions): Promise<void> {
   if (options.labels && options.random !== undefined) throw new ArgumentError('--random: cannot be combined with --labels');
-  const nameOf = options.classNames ? await readClassNames(options.classNames) : () => undefined;
+  const nameOf = options.classNames ? await readClassNames(options.classNames) : await classNamesOf(options.var);
   const { file, folder, stem } = await outputPaths(options.out, 'grid');
   await using models = await loadModels(ctx, options);
   const list = items(models, options);

@@ -1,6 +1,8 @@
 // Parsers of option values; a bad value is an ArgumentError that names the option, what was given and what is accepted.
 import { readFile } from 'node:fs/promises';
+import { openCheckpoint } from '../checkpoint/index.js';
 import { ArgumentError } from '../core/errors.js';
+import { CLASSES_KEY } from '../models/config.js';
 
 type Parser<T> = (text: string) => T;
 
@@ -59,6 +61,16 @@ export function patchNums(option: string): Parser<number[]> {
       throw bad(option, text, "growing side lengths as '1_2_3_4'");
     return sides;
   };
+}
+
+/** Names of classes that exported weights carry. */
+export async function classNamesOf(file: string | undefined): Promise<(label: number) => string | undefined> {
+  if (file === undefined) return () => undefined;
+  const checkpoint = await openCheckpoint(file);
+  const text = checkpoint.metadata[CLASSES_KEY];
+  checkpoint.close();
+  const names = text === undefined ? [] : (JSON.parse(text) as string[]);
+  return (label) => names[label];
 }
 
 /** Names of classes: a JSON array, a JSON object from number to name (or to [id, name]), or one name per line. */

@@ -12,6 +12,8 @@ export interface WeightInfo {
 export interface WeightSource {
   /** File name or another description; appears in error messages. */
   readonly path: string;
+  /** What a file says beside its tensors. */
+  readonly metadata?: Readonly<Record<string, string>>;
   keys(): Iterable<string>;
   has(key: string): boolean;
   info(key: string): WeightInfo;

@@ -1,12 +1,9 @@
 // Weight files as training reads and writes them: models with what their shapes do not tell in the metadata.
 import { type Checkpoint, openCheckpoint, type TensorSource, writePth, writeSafetensors } from '../checkpoint/index.js';
 import { ArgumentError, CheckpointError } from '../core/errors.js';
+import { CLASSES_KEY, CONFIG_KEY } from '../models/config.js';
 import { inferVqvaeConfig, type VqvaeConfig } from '../models/vqvae/index.js';
 import type { WeightSource } from '../nn/index.js';
-
-/** Metadata of exported weights: the configuration of the model as JSON, and names of classes as a JSON list. */
-export const CONFIG_KEY = 'nextscale.config';
-export const CLASSES_KEY = 'nextscale.classes';
 
 export type Family = 'vqvae' | 'var';
 
@@ -65,7 +62,7 @@ function parsed(text: string | undefined): Record<string, unknown> | undefined {
 
 /** Configuration of a VQVAE: `given` first, then what the file says, then what its shapes tell. */
 export function vqvaeConfigOf({ weights, config }: OpenedFile, given: Partial<VqvaeConfig> = {}): VqvaeConfig {
-  const names = ['patchNums', 'quantResi', 'usingZnorm', 'beta'] as const;
+  const names = ['patchNums', 'normGroups', 'quantResi', 'usingZnorm', 'beta'] as const;
   const known = Object.fromEntries(names.filter((name) => config[name] !== undefined).map((name) => [name, config[name]]));
   return inferVqvaeConfig(weights, { ...known, ...given });
 }

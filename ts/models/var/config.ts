@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ArgumentError, CheckpointError } from '../../core/errors.js';
 import type { WeightSource } from '../../nn/index.js';
-import { parseConfig } from '../config.js';
+import { parseConfig, toldConfig } from '../config.js';
 import { PATCH_NUMS_256, PATCH_NUMS_512, type VqvaeConfig } from '../vqvae/index.js';
 import { VAR_PRESETS, type VarPreset, type VarPresetName } from './presets.js';
 
@@ -98,7 +98,8 @@ export async function inferVarConfig(
         `VAR: ${name} ${JSON.stringify(asked)} was asked for, ${source.path} holds ${name} ${JSON.stringify(value)}${released(found)}`,
       );
   }
-  return varConfig({ ...given, ...found });
+  const told = toldConfig<VarConfig>(source, ['numHeads', 'normEps', 'condDropRate']);
+  return varConfig({ ...told, ...given, ...found });
 }
 
 /** Throws ArgumentError where a VQVAE does not belong to a VAR; the message names what would. */

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { ArgumentError, CheckpointError } from '../../core/errors.js';
 import type { WeightSource } from '../../nn/index.js';
-import { parseConfig } from '../config.js';
+import { parseConfig, toldConfig } from '../config.js';
 
 /** Side lengths of the token maps at 256 x 256, the reference's default. */
 export const PATCH_NUMS_256: readonly number[] = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16];
@@ -16,10 +16,12 @@ const schema = z
     vocabSize: count(1 << 20),
     /** Channels of a codeword, Cvae. */
     zChannels: count(4096),
-    /** Base width of encoder and decoder, a multiple of 32 (the groups of GroupNorm). */
-    ch: count(4096).refine((ch) => ch % 32 === 0, 'must be a multiple of 32'),
+    /** Base width of encoder and decoder, a multiple of normGroups. */
+    ch: count(4096),
     chMult: z.array(count(64)).min(1).max(10),
     numResBlocks: count(16),
+    /** Groups of GroupNorm, 32 in the reference. As many groups as channels would wipe out each channel's mean: narrow nets want fewer. */
+    normGroups: count(1024),
     /** Side lengths of the token maps, from small to large. */
     patchNums: z.array(count(1024)).min(2).max(64),
     quantConvKs: z.union([z.literal(1), z.literal(3)]),
@@ -32,7 +34,8 @@ const schema = z
     /** Weight of the commitment loss. */
     beta: z.number().min(0).max(100),
   })
-  .strict();
+  .strict()
+  .refine((c) => c.ch % c.normGroups === 0, { path: ['ch'], message: 'must be a multiple of normGroups' });
 
 /** Hyperparameters of the multi-scale VQVAE, named as in the reference. */
 export type VqvaeConfig = z.infer<typeof schema>;
@@ -43,6 +46,7 @@ export const DEFAULT_VQVAE: VqvaeConfig = {
   ch: 160,
   chMult: [1, 1, 2, 2, 4],
   numResBlocks: 2,
+  normGroups: 32,
   patchNums: [...PATCH_NUMS_256],
   quantConvKs: 3,
   quantResi: 0.5,
@@ -83,7 +87,8 @@ export function inferVqvaeConfig(source: WeightSource, given: Partial<VqvaeConfi
       );
   }
   const defined = Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
-  return vqvaeConfig({ patchNums: inferPatchNums(source), ...given, ...defined });
+  const told = toldConfig<VqvaeConfig>(source, ['patchNums', 'normGroups', 'quantResi', 'usingZnorm', 'beta']);
+  return vqvaeConfig({ patchNums: inferPatchNums(source), ...told, ...given, ...defined });
 }
 
 function dims(source: WeightSource, key: string): readonly number[] {
