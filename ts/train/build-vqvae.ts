@@ -19,6 +19,7 @@ export function vqvaeModelOf(args: VqvaeArgs): VqvaeConfig {
     ch: args.ch,
     chMult: args.ch_mults,
     numResBlocks: args.num_res_blocks,
+    normGroups: args.groups,
     patchNums: args.patch_nums,
     quantConvKs: args.quant_conv_ks,
     quantResi: args.qresi,

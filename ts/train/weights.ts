@@ -1,7 +1,9 @@
 // Weight files as training reads and writes them: models with what their shapes do not tell in the metadata.
 import { type Checkpoint, openCheckpoint, type TensorSource, writePth, writeSafetensors } from '../checkpoint/index.js';
 import { ArgumentError, CheckpointError } from '../core/errors.js';
+import type { Engine } from '../engine/index.js';
 import { CLASSES_KEY, CONFIG_KEY } from '../models/config.js';
+import { inferVarConfig, type VarConfig, varConfig } from '../models/var/index.js';
 import { inferVqvaeConfig, type VqvaeConfig } from '../models/vqvae/index.js';
 import type { WeightSource } from '../nn/index.js';
 
@@ -88,4 +90,19 @@ export async function exportWeights(path: string, state: ReadonlyMap<unknown, un
     ...(classes ? { [CLASSES_KEY]: JSON.stringify(classes) } : {}),
   };
   await writeSafetensors(path, tensors, text, { signal });
+}
+
+/** Configuration of a VAR: what the file says, else what its shapes and its VQVAE tell. */
+export async function varConfigOf(engine: Engine, { weights, config }: OpenedFile, vqvae: VqvaeConfig): Promise<VarConfig> {
+  if (config.embedDim !== undefined) return varConfig(config as Partial<VarConfig>);
+  return await inferVarConfig(weights, {}, vqvae, async () => {
+    if (!weights.has('lvl_1L')) return null;
+    const tensor = await weights.load(engine, 'lvl_1L', { dtype: 'i32' });
+    const counts: number[] = [];
+    for (const level of await tensor.read().finally(() => tensor.dispose())) {
+      if (level < 0 || level > 1024) return null;
+      counts[level] = (counts[level] ?? 0) + 1;
+    }
+    return Array.from(counts, (n) => n ?? 0);
+  });
 }

@@ -17,11 +17,11 @@ export class ResnetBlock extends Module {
   private readonly conv2: Conv2d;
   private readonly shortcut: Conv2d | null;
 
-  constructor(name: string, inChannels: number, outChannels: number, tile: WinogradTile) {
+  constructor(name: string, inChannels: number, outChannels: number, groups: number, tile: WinogradTile) {
     super(name);
-    this.norm1 = this.add(new GroupNorm(`${name}.norm1`, inChannels));
+    this.norm1 = this.add(new GroupNorm(`${name}.norm1`, inChannels, groups));
     this.conv1 = this.add(conv3x3(`${name}.conv1`, inChannels, outChannels, tile));
-    this.norm2 = this.add(new GroupNorm(`${name}.norm2`, outChannels));
+    this.norm2 = this.add(new GroupNorm(`${name}.norm2`, outChannels, groups));
     this.conv2 = this.add(conv3x3(`${name}.conv2`, outChannels, outChannels, tile));
     this.shortcut =
       inChannels === outChannels ? null : this.add(new Conv2d(`${name}.nin_shortcut`, inChannels, outChannels, { kernel: 1 }));
@@ -47,9 +47,10 @@ export class AttnBlock extends Module {
   constructor(
     name: string,
     private readonly channels: number,
+    groups: number,
   ) {
     super(name);
-    this.norm = this.add(new GroupNorm(`${name}.norm`, channels));
+    this.norm = this.add(new GroupNorm(`${name}.norm`, channels, groups));
     this.qkv = this.add(new Conv2d(`${name}.qkv`, channels, 3 * channels, { kernel: 1 }));
     this.projOut = this.add(new Conv2d(`${name}.proj_out`, channels, channels, { kernel: 1 }));
   }

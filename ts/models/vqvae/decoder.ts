@@ -13,21 +13,21 @@ export class Decoder extends ConvStack {
 
   constructor(config: VqvaeConfig, tile: WinogradTile) {
     super('decoder');
-    const { ch, chMult, numResBlocks } = config;
+    const { ch, chMult, numResBlocks, normGroups } = config;
     const last = chMult.length - 1;
     let width = ch * chMult[last]!;
     this.step(conv3x3('decoder.conv_in', config.zChannels, width, lowestTile(tile)));
-    this.middle('decoder', width, lowestTile(tile));
+    this.middle('decoder', width, normGroups, lowestTile(tile));
     for (let level = last; level >= 0; level--) {
       const levelTile = level === last ? lowestTile(tile) : tile;
       for (let i = 0; i <= numResBlocks; i++) {
-        this.step(new ResnetBlock(`decoder.up.${level}.block.${i}`, width, ch * chMult[level]!, levelTile));
+        this.step(new ResnetBlock(`decoder.up.${level}.block.${i}`, width, ch * chMult[level]!, normGroups, levelTile));
         width = ch * chMult[level]!;
-        if (level === last) this.step(new AttnBlock(`decoder.up.${level}.attn.${i}`, width));
+        if (level === last) this.step(new AttnBlock(`decoder.up.${level}.attn.${i}`, width, normGroups));
       }
       if (level > 0) this.step(new Upsample(`decoder.up.${level}.upsample`, width, tile));
     }
-    this.normOut = this.add(new GroupNorm('decoder.norm_out', width));
+    this.normOut = this.add(new GroupNorm('decoder.norm_out', width, normGroups));
     this.convOut = this.add(conv3x3('decoder.conv_out', width, 3, tile));
   }
 

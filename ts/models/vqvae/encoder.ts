@@ -33,10 +33,10 @@ export abstract class ConvStack extends Module {
   }
 
   /** The three blocks at the lowest resolution. */
-  protected middle(prefix: string, channels: number, tile: WinogradTile): void {
-    this.step(new ResnetBlock(`${prefix}.mid.block_1`, channels, channels, tile));
-    this.step(new AttnBlock(`${prefix}.mid.attn_1`, channels));
-    this.step(new ResnetBlock(`${prefix}.mid.block_2`, channels, channels, tile));
+  protected middle(prefix: string, channels: number, groups: number, tile: WinogradTile): void {
+    this.step(new ResnetBlock(`${prefix}.mid.block_1`, channels, channels, groups, tile));
+    this.step(new AttnBlock(`${prefix}.mid.attn_1`, channels, groups));
+    this.step(new ResnetBlock(`${prefix}.mid.block_2`, channels, channels, groups, tile));
   }
 }
 
@@ -50,21 +50,21 @@ export class Encoder extends ConvStack {
 
   constructor(config: VqvaeConfig, tile: WinogradTile) {
     super('encoder');
-    const { ch, chMult, numResBlocks } = config;
+    const { ch, chMult, numResBlocks, normGroups } = config;
     const last = chMult.length - 1;
     this.step(conv3x3('encoder.conv_in', 3, ch, tile));
     let width = ch;
     for (const [level, mult] of chMult.entries()) {
       const levelTile = level === last ? lowestTile(tile) : tile;
       for (let i = 0; i < numResBlocks; i++) {
-        this.step(new ResnetBlock(`encoder.down.${level}.block.${i}`, width, ch * mult, levelTile));
+        this.step(new ResnetBlock(`encoder.down.${level}.block.${i}`, width, ch * mult, normGroups, levelTile));
         width = ch * mult;
-        if (level === last) this.step(new AttnBlock(`encoder.down.${level}.attn.${i}`, width));
+        if (level === last) this.step(new AttnBlock(`encoder.down.${level}.attn.${i}`, width, normGroups));
       }
       if (level !== last) this.step(new Downsample(`encoder.down.${level}.downsample`, width));
     }
-    this.middle('encoder', width, lowestTile(tile));
-    this.normOut = this.add(new GroupNorm('encoder.norm_out', width));
+    this.middle('encoder', width, normGroups, lowestTile(tile));
+    this.normOut = this.add(new GroupNorm('encoder.norm_out', width, normGroups));
     this.convOut = this.add(conv3x3('encoder.conv_out', width, config.zChannels, lowestTile(tile)));
   }
 

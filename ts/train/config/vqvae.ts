@@ -13,7 +13,8 @@ export const VQVAE_FIELDS = {
   bs: int(32, SHARED_FIELDS.bs.doc, 1, 1 << 20),
   ep: int(50, SHARED_FIELDS.ep.doc, 1, 1e9, { change: true }),
   beta2: num(0.99, SHARED_FIELDS.beta2.doc, 0, 0.9999999),
-  ch: int(160, 'base width, a multiple of 32', 32, 4096),
+  ch: int(160, 'base width, a multiple of groups', 1, 4096),
+  groups: int(32, 'groups of GroupNorm; narrow nets (ch below 128) learn far better with 8', 1, 1024, { aliases: ['norm_groups'] }),
   ch_mult: matching('1_1_2_2_4', 'factors of the width, one per resolution', "numbers as '1_2_4'", PN),
   num_res_blocks: int(2, 'residual blocks per resolution', 1, 16),
   V: int(4096, 'codewords', 2, 1 << 20, { aliases: ['vocab_size'] }),
@@ -50,7 +51,7 @@ export function vqvaeArgs(given: unknown = {}, where = 'train vqvae'): VqvaeArgs
   const patch_nums = patchNumsOf(all.pn);
   if (patch_nums.length < 2 || patch_nums.some((pn, i) => pn < 1 || (i > 0 && pn <= patch_nums[i - 1]!)))
     throw new ArgumentError(`${where}: pn is '${all.pn}', accepted: ${SIDES}, two at least`);
-  if (all.ch % 32 !== 0) throw new ArgumentError(`${where}: ch is ${all.ch}, accepted: a multiple of 32`);
+  if (all.ch % all.groups !== 0) throw new ArgumentError(`${where}: ch is ${all.ch}, accepted: a multiple of groups (${all.groups})`);
   const ch_mults = all.ch_mult.split(/[_-]/).map(Number);
   const data_load_reso = patch_nums.at(-1)! * 2 ** (ch_mults.length - 1);
   if (all.reso !== 0 && all.reso !== data_load_reso)
