@@ -8,6 +8,8 @@ import { convertCommand } from './convert.js';
 import { dataCommand } from './data.js';
 import { demoCommand } from './demo.js';
 import { doctorCommand } from './doctor.js';
+import { evalCommand } from './eval.js';
+import { finetuneCommand } from './finetune.js';
 import { generateCommand } from './generate.js';
 import { initCommand } from './init.js';
 import { inspectCommand } from './inspect.js';
@@ -28,7 +30,8 @@ function program(signal: AbortSignal): Command {
     .showHelpAfterError('(nextscale --help lists the commands)')
     .addHelpText('after', '\nExample:\n  nextscale generate --vae vae_ch160v4096z32.pth --var var_d16.pth --labels 207x4 --out dogs.png');
   const commands = [generateCommand, tokenizeCommand, reconstructCommand, inspectCommand, convertCommand, initCommand, trainCommand];
-  for (const make of [...commands, dataCommand, doctorCommand, benchCommand, demoCommand]) root.addCommand(make(signal));
+  for (const make of [...commands, finetuneCommand, evalCommand, dataCommand, doctorCommand, benchCommand, demoCommand])
+    root.addCommand(make(signal));
   for (const command of [root, ...root.commands]) command.exitOverride().showSuggestionAfterError();
   return root;
 }
