@@ -12,6 +12,7 @@ export const TINY = {
   vocabSize: 64,
   zChannels: 8,
   ch: 32,
+  normGroups: 8,
   chMult: [1, 1, 1],
   numResBlocks: 1,
   patchNums: [1, 2, 4, 8],

@@ -208,8 +208,8 @@ export class VqvaeTask implements Task<ImageBatch> {
 
   /** What the shapes of the weights do not tell. */
   private describe(): Record<string, StateValue> {
-    const { patchNums, beta, usingZnorm, quantResi } = this.settings.config;
-    return { patch_nums: new PyTuple([...patchNums]), beta, using_znorm: usingZnorm, quant_resi: quantResi };
+    const { patchNums, normGroups, beta, usingZnorm, quantResi } = this.settings.config;
+    return { patch_nums: new PyTuple([...patchNums]), norm_groups: normGroups, beta, using_znorm: usingZnorm, quant_resi: quantResi };
   }
 
   private keepResiduals({ residuals }: QuantizeTrain): void {
