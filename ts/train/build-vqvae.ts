@@ -39,6 +39,7 @@ function taskOptions(args: VqvaeArgs, config: VqvaeConfig): VqvaeTrainOptions {
     entropyWeight,
     quantizeFrom,
     eini,
+    phiIdentity: args.phi_identity,
     winograd,
     kmeans: args.kmeans && args.from === '' ? { batches: args.kmeans_batches, iterations: args.kmeans_it } : false,
     restart: args.restart > 0 ? { after: args.restart, below: args.restart_below } : false,

@@ -30,6 +30,7 @@ export const VQVAE_FIELDS = {
   vq_weight: num(1, 'weight of the quantizer loss', 0, 1e6),
   entropy: num(0, 'weight of the entropy term', 0, 1e6),
   eini: num(0, 'start of the codebook: 0 normal, > 0 truncated normal of that std, < 0 uniform', -1e6, 1e6),
+  phi_identity: bool(true, 'phi starts as the identity: codes take their share of the residual from the first step on'),
   kmeans: bool(true, 'start the codebook by k-means of the first features'),
   kmeans_batches: int(16, 'batches for it', 1, 1 << 20),
   kmeans_it: int(10, 'iterations of it', 0, 10_000),
