@@ -1,3 +1,4 @@
+export { Tape } from './autograd/index.js';
 export {
   type ByteSource,
   type Checkpoint,
@@ -38,6 +39,7 @@ export {
   makeGrid,
   openDataset,
   type RawImage,
+  type Split,
   SyntheticSource,
   type TokenBatch,
   type TokenCacheOptions,
@@ -52,6 +54,7 @@ export {
   type EngineEvents,
   type EngineOptions,
   type EngineStats,
+  type Graph,
   type MemoryInfo,
   Scope,
   Tensor,
@@ -59,5 +62,62 @@ export {
 export type { Tap } from './models/tap.js';
 export { VAR_PRESETS, type VarConfig, type VarPreset, type VarPresetName } from './models/var/index.js';
 export { PATCH_NUMS_256, PATCH_NUMS_512, type PatchSize, type VqvaeConfig } from './models/vqvae/index.js';
-export type { WeightDType, WeightInfo, WeightSource } from './nn/index.js';
+export {
+  type Init,
+  InitSource,
+  type NoDecay,
+  Parameters,
+  type ParametersOptions,
+  type ParamRange,
+  type ParamSpec,
+  type WeightDType,
+  type WeightInfo,
+  type WeightSource,
+} from './nn/index.js';
+export {
+  Adam,
+  type AdamOptions,
+  AdamW,
+  type AdamWOptions,
+  annealGroups,
+  EMA,
+  filterParams,
+  GradScaler,
+  type GradScalerOptions,
+  lrWdAt,
+  noDecayRule,
+  OptimizerStep,
+  type OptimizerStepOptions,
+  type ParamGroup,
+  type ScheduleOptions,
+  type SchedulePoint,
+  SGD,
+  type SgdOptions,
+  type StepReport,
+} from './optim/index.js';
 export * from './sample/index.js';
+export { buildVar } from './train/build-var.js';
+export { buildVqvae } from './train/build-vqvae.js';
+export { VAR_CHANGEABLE, type VarArgs, varArgs } from './train/config/var.js';
+export { VQVAE_CHANGEABLE, type VqvaeArgs, vqvaeArgs } from './train/config/vqvae.js';
+export {
+  DivergedError,
+  LOOP_DEFAULTS,
+  type LoopConfig,
+  type LoopOptimizer,
+  type Metrics,
+  ModelOptimizer,
+  type StateValue,
+  type StepInfo,
+  type StepResult,
+  savedWeights,
+  type Task,
+  type TaskImage,
+  type TrainEvent,
+  type TrainOptions,
+  type TrainResult,
+  train,
+} from './train/index.js';
+export { VarTask, type VarTrainOptions, type VqvaeInput } from './train/var/index.js';
+export { type LossTerm, VqvaeTask, type VqvaeTrainOptions } from './train/vqvae/index.js';
+export { exportWeights } from './train/weights.js';
