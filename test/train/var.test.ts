@@ -239,12 +239,10 @@ test('steps, evaluation and pictures leave no tensors behind', async () => {
   dispose(task, stepper);
 });
 
-test('an epoch ends with its means and starts from zero', async () => {
+test('an epoch ends with the use of the vocabulary and starts from zero', async () => {
   const task = await makeTask(engine);
-  const losses = [];
-  for (let gIt = 0; gIt < 2; gIt++) losses.push((await task.step(tokenBatch(2, gIt), infoAt(gIt))).metrics.Lm!);
+  for (let gIt = 0; gIt < 2; gIt++) await task.step(tokenBatch(2, gIt), infoAt(gIt));
   const { metrics, warnings } = task.endEpoch();
-  assert.ok(Math.abs(metrics['AR_ep_loss/Lm']! - (losses[0]! + losses[1]!) / 2) < 1e-9);
   assert.ok(metrics['AR_ep_loss/z_voc_usage']! > 0);
   assert.equal(warnings, []);
   assert.equal(task.endEpoch().metrics, {});

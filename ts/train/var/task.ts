@@ -7,7 +7,7 @@ import { VarModel } from '../../models/var/index.js';
 import { type VqvaeConfig, VqvaeModel, vqvaeConfig } from '../../models/vqvae/index.js';
 import { checkKeys, InitSource, Parameters, type WeightSource } from '../../nn/index.js';
 import { noDecayRule } from '../../optim/index.js';
-import { savedWeights } from '../saved.js';
+import { SavedTensor, savedWeights } from '../saved.js';
 import type { Metrics, StateValue, StepInfo, StepResult, Task, TaskImage } from '../task.js';
 import { type DropKey, dropLabels, dropPaths } from './drops.js';
 import { Evaluation } from './evaluation.js';
@@ -30,13 +30,6 @@ interface Forward {
   readonly results: Promise<TokenResults> | null;
 }
 
-/** Means over the logged iterations of an epoch. */
-interface EpochMeans {
-  count: number;
-  sums: Metrics;
-  predicted: Float64Array;
-}
-
 /**
  * Training of VAR (Tian et al. 2024, section 3) on the tokens of a frozen VQVAE: teacher forcing, label smoothing, per-scale weights,
  * progressive training, label drop and stochastic depth, with the metrics of the reference's trainer.
@@ -49,7 +42,8 @@ export class VarTask implements Task {
   /** Image sides of the scales. */
   readonly resos: readonly number[];
   private readonly progressive: Progressive;
-  private epoch: EpochMeans;
+  /** How often each code was predicted in the logged iterations of the epoch. */
+  private predicted: Float64Array;
 
   private constructor(
     readonly engine: Engine,
@@ -61,7 +55,7 @@ export class VarTask implements Task {
   ) {
     this.resos = settings.config.patchNums.map((pn) => pn * vqvae.downsample);
     this.progressive = new Progressive(settings.config.patchNums.length, settings.progressive);
-    this.epoch = this.newEpoch();
+    this.predicted = new Float64Array(settings.config.vocabSize);
   }
 
   /**
@@ -126,15 +120,10 @@ export class VarTask implements Task {
     return total.metrics();
   }
 
-  /** Means over the logged iterations of the epoch, and the share of the vocabulary that was predicted. */
+  /** The share of the vocabulary that was predicted in the logged iterations of the epoch. */
   endEpoch(): { metrics: Metrics; warnings: readonly string[] } {
-    const { count, sums, predicted } = this.epoch;
-    const metrics: Metrics = {};
-    if (count > 0) {
-      for (const [name, sum] of Object.entries(sums)) metrics[`AR_ep_loss/${name}`] = sum / count;
-      metrics['AR_ep_loss/z_voc_usage'] = vocabUsage(predicted);
-    }
-    this.epoch = this.newEpoch();
+    const metrics: Metrics = this.predicted.some((count) => count > 0) ? { 'AR_ep_loss/z_voc_usage': vocabUsage(this.predicted) } : {};
+    this.predicted.fill(0);
     return { metrics, warnings: [] };
   }
 
@@ -161,7 +150,7 @@ export class VarTask implements Task {
   }
 
   async state(): Promise<Record<string, StateValue>> {
-    return { config: this.config(), var_wo_ddp: ordered(this.params), vae_local: ordered(this.vqvaeParams) };
+    return { config: this.config(), var_wo_ddp: ordered(this.params), vae_local: ordered(this.vqvaeParams), predicted: this.predicted };
   }
 
   /** The VQVAE stays the one that the task was made with, as in the reference. */
@@ -177,6 +166,9 @@ export class VarTask implements Task {
     await this.params.load(weights);
     await this.engine.flush();
     this.progressive.restore(config);
+    const { predicted } = state;
+    this.predicted.fill(0);
+    if (predicted instanceof SavedTensor) this.predicted.set((await predicted.read()) as Float64Array);
   }
 
   dispose(): void {
@@ -228,21 +220,10 @@ export class VarTask implements Task {
   private report(results: TokenResults, info: StepInfo, stage: Stage): Omit<StepResult, 'loss'> {
     const { model, resos, settings } = this;
     const metrics = info.log ? meanAndTail(results, model.beginEnds, stage.newest) : {};
-    if (info.log) this.addToEpoch(metrics, results);
+    if (info.log) countPredictions(this.predicted, results.pred);
     if (!info.detailed) return { metrics };
     const scalars = detailedScalars(results, model.beginEnds, resos, settings.config.vocabSize, stage);
     return { metrics, scalars, histograms: { 'AR_iter_loss/ce_of_tokens': results.ce } };
-  }
-
-  private addToEpoch(metrics: Metrics, { pred }: TokenResults): void {
-    const { epoch } = this;
-    epoch.count++;
-    for (const [name, value] of Object.entries(metrics)) epoch.sums[name] = (epoch.sums[name] ?? 0) + value;
-    countPredictions(epoch.predicted, pred);
-  }
-
-  private newEpoch(): EpochMeans {
-    return { count: 0, sums: {}, predicted: new Float64Array(this.settings.config.vocabSize) };
   }
 
   /** As the reference's get_config(). */
