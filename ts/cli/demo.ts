@@ -1,22 +1,21 @@
-// nextscale demo: pictures to tokens and back, then a labelled grid, with a seeded random model.
+// nextscale demo: the bundled model generates, reconstructs photos, and is trained on for a few steps.
 import { basename, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { ArgumentError } from '../core/errors.js';
 import type { RawImage } from '../data/index.js';
 import { createEngine, type Engine } from '../engine/index.js';
-import { VAR, type VQVAE } from '../sample/index.js';
 import { type CommonOptions, Context, common, duration } from './context.js';
-import { DEMO_PICTURES, drawPicture } from './demo-pictures.js';
-import { type Converged, converge, seededVqvae } from './demo-reconstruct.js';
-import { grid } from './grid.js';
+import { BUNDLED, bundledPhotos, DEMO_MODEL, type DemoModel, loadDemoModel, type Photo } from './demo-model.js';
+import { type Continued, continueTraining } from './demo-train.js';
+import { grid, psnr } from './grid.js';
 import { ensureFolder, imageFiles, loadPicture, writePng } from './images.js';
 import { integer } from './options.js';
-import { type ModelSize, modelSize } from './presets.js';
 
 interface DemoOptions extends CommonOptions {
   images?: string[];
   out: string;
-  full?: boolean;
+  perClass: number;
+  steps: number;
   seed: number;
   threads?: number;
 }
@@ -26,9 +25,19 @@ interface Part {
   seconds: number;
 }
 
-/** They are encoded as one batch. */
-const MAX_PICTURES = 8;
-const LABELS = [207, 22, 388, 985, 974, 437, 1, 555];
+interface Picture {
+  readonly name: string;
+  readonly image: RawImage;
+}
+
+const MAX_PICTURES = 16;
+/** Bundled photos that are reconstructed. */
+const SHOWN_PHOTOS = 10;
+/** Classes whose image is shown after every scale. */
+const SHOWN_SCALES = 5;
+const SAMPLING = { cfg: 3, topK: 200, topP: 0.95 };
+/** Pixels of the model are shown as squares of so many. */
+const ENLARGED = 2;
 
 /** Times the parts of the demo and keeps the list for the end. */
 class Stopwatch {
@@ -42,119 +51,188 @@ class Stopwatch {
   }
 }
 
-async function takePictures(
-  engine: Engine,
-  files: readonly string[] | undefined,
-  side: number,
-): Promise<{ names: string[]; pictures: RawImage[] }> {
-  if (!files) {
-    const pictures = await Promise.all(DEMO_PICTURES.map((p) => drawPicture(p.draw, side)));
-    return { names: DEMO_PICTURES.map((p) => p.name), pictures };
-  }
+function enlarge({ data, width, height }: RawImage): RawImage {
+  const [w, h] = [width * ENLARGED, height * ENLARGED];
+  const out = new Uint8Array(w * h * 3);
+  for (let y = 0; y < h; y++)
+    for (let x = 0; x < w; x++) {
+      const from = 3 * (Math.floor(y / ENLARGED) * width + Math.floor(x / ENLARGED));
+      out.set(data.subarray(from, from + 3), 3 * (y * w + x));
+    }
+  return { width: w, height: h, data: out };
+}
+
+async function write(ctx: Context, options: DemoOptions, name: string, cells: readonly Picture[], columns: number, title: string) {
+  const captions = cells.map((cell) => cell.name);
+  const picture = grid(
+    cells.map((cell) => enlarge(cell.image)),
+    { columns, captions, title },
+  );
+  return await writePng(join(options.out, name), picture, ctx.signal);
+}
+
+/** Images of every class: one row per sample, one column per class. */
+async function generateClasses(ctx: Context, { transformer, classes }: DemoModel, options: DemoOptions): Promise<Picture[]> {
+  const labels = Array.from({ length: options.perClass * classes.length }, (_, i) => i % classes.length);
+  using progress = ctx.progress('generate', transformer.model.config.patchNums.length);
+  const { images } = await transformer.generate({
+    ...{ ...SAMPLING, labels, seed: options.seed, signal: ctx.signal },
+    onScale: ({ patchNum }) => progress.step(`${patchNum} x ${patchNum}`),
+  });
+  return images.map((image, i) => ({ name: classes[labels[i]!]!, image }));
+}
+
+/** The first images of that grid again, after every scale: one row per class. */
+async function generateScales(ctx: Context, { transformer, classes }: DemoModel, seed: number): Promise<Picture[]> {
+  const labels = classes.slice(0, SHOWN_SCALES).map((_, label) => label);
+  const rows: Picture[][] = labels.map(() => []);
+  const onScale = ({ patchNum, images }: { patchNum: number; images: readonly RawImage[] }) => {
+    for (const [i, image] of images.entries()) {
+      const scale = `${patchNum} x ${patchNum}`;
+      rows[i]!.push({ name: rows[i]!.length === 0 ? `${classes[labels[i]!]}, ${scale}` : scale, image });
+    }
+  };
+  await transformer.generate({ ...SAMPLING, labels, seed, signal: ctx.signal, scalePreviews: true, onScale });
+  return rows.flat();
+}
+
+async function ownPictures(engine: Engine, files: readonly string[], side: number): Promise<Picture[]> {
   const paths = await imageFiles(files);
   if (paths.length > MAX_PICTURES) throw new ArgumentError(`--images: got ${paths.length} images, accepted: 1 to ${MAX_PICTURES}`);
-  return { names: paths.map((path) => basename(path)), pictures: await Promise.all(paths.map((path) => loadPicture(engine, path, side))) };
+  return await Promise.all(paths.map(async (path) => ({ name: basename(path), image: await loadPicture(engine, path, side) })));
 }
 
-function convergenceTable({ rows }: Converged): string {
-  const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
-  const lines = rows.map((r, i) => {
-    const bar = '#'.repeat(Math.round(40 * Math.min(1, r.residual)));
-    return `  ${String(i + 1).padStart(5)}  ${`${r.patchNum} x ${r.patchNum}`.padEnd(8)} ${r.residual.toFixed(4).padStart(8)}  ${mean(r.psnr).toFixed(2).padStart(9)}  ${bar}`;
+interface Reconstructed {
+  /** tokens per photo over all scales */
+  readonly tokens: number;
+  /** PSNR after every scale, dB, mean over the photos */
+  readonly scales: readonly { patchNum: number; psnr: number }[];
+  readonly cells: readonly Picture[];
+}
+
+async function reconstruct(ctx: Context, { vqvae }: DemoModel, pictures: readonly Picture[]): Promise<Reconstructed> {
+  const images = pictures.map((picture) => picture.image);
+  const { scales, tokens } = await vqvae.reconstruct(images, { everyScale: true, signal: ctx.signal });
+  const { patchNums } = vqvae.config;
+  const errors = scales.map((scale) => scale.map((image, i) => psnr(images[i]!.data, image.data)));
+  const after = (i: number, si: number): Picture => ({
+    name: `${patchNums[si]} x ${patchNums[si]}, ${errors[si]![i]!.toFixed(1)} dB`,
+    image: scales[si]![i]!,
   });
-  return [`  scale  tokens   |f-fHat|/|f|  PSNR, dB`, ...lines].join('\n');
+  return {
+    tokens: tokens.reduce((sum, map) => sum + map.length, 0) / images.length,
+    scales: patchNums.map((patchNum, si) => ({ patchNum, psnr: errors[si]!.reduce((a, b) => a + b, 0) / images.length })),
+    cells: pictures.flatMap((picture, i) => [picture, ...patchNums.map((_, si) => after(i, si))]),
+  };
 }
 
-function convergenceGrid(pictures: readonly RawImage[], names: readonly string[], made: Converged): RawImage {
-  const cells: RawImage[] = [];
-  const captions: string[] = [];
-  for (const [i, picture] of pictures.entries()) {
-    cells.push(picture, ...made.rows.map((r) => r.pictures[i]!), made.limit[i]!);
-    captions.push(names[i]!, ...made.rows.map((r) => `${r.patchNum}x${r.patchNum} ${r.psnr[i]!.toFixed(1)}dB`), 'unquantised');
-  }
-  const title = 'random untrained VQVAE: picture, decoded after every scale, decoded without quantisation';
-  return grid(cells, { columns: made.rows.length + 2, captions, title });
+async function trainOn(ctx: Context, engine: Engine, model: DemoModel, photos: readonly Photo[], options: DemoOptions): Promise<Continued> {
+  const { seed, steps } = options;
+  using progress = ctx.progress('train', steps);
+  return await continueTraining(engine, model, photos, {
+    ...{ steps, seed, signal: ctx.signal },
+    onStep: (loss) => progress.step(`loss ${loss.toFixed(3)}`),
+  });
 }
 
-async function generateGrid(ctx: Context, vqvae: VQVAE, size: ModelSize, options: DemoOptions, watch: Stopwatch): Promise<RawImage> {
-  const { engine } = vqvae;
-  const random = await watch.time('make the random VAR', () =>
-    VAR.init(engine, { vqvae, config: size.var, seed: options.seed, signal: ctx.signal }),
-  );
-  using progress = ctx.progress('generate', size.var.patchNums.length);
-  const made = await watch.time(`generate ${LABELS.length} images`, async () =>
-    random.generate({
-      labels: LABELS,
-      seed: options.seed,
-      signal: ctx.signal,
-      onScale: ({ patchNum }) => progress.step(`${patchNum} x ${patchNum}`),
-    }),
-  );
-  return grid(made.images, { captions: made.labels.map((label) => `label ${label}`), title: 'random untrained VAR', columns: 4 });
+function opening({ transformer, vqvae, classes }: DemoModel, engine: Engine): string {
+  const { depth, embedDim, patchNums, vocabSize } = transformer.model.config;
+  const side = vqvae.resolution;
+  const origin = DEMO_MODEL === BUNDLED ? "trained by this project's own commands on CC0 photos of clothes, see README.md there" : '';
+  return [
+    `Model: ${DEMO_MODEL}`,
+    ...(origin ? [`  ${origin}`] : []),
+    `  ${side} x ${side} pixels, ${classes.length} classes: ${classes.join(', ')}`,
+    `  VQVAE of ${vqvae.config.ch} channels and ${vocabSize} codewords, token maps of ${patchNums.join(', ')}; VAR of depth ${depth}, width ${embedDim}; ${engine.threads} threads`,
+    '',
+  ].join('\n');
+}
+
+function closing(made: Reconstructed, what: string, trained: Continued | undefined): string[] {
+  const lines = made.scales.map(({ patchNum, psnr: db }) => `  ${`${patchNum} x ${patchNum}`.padEnd(8)} ${db.toFixed(2).padStart(6)} dB`);
+  const head = `Reconstructed ${what}, ${made.tokens} tokens each. PSNR against the picture after every scale, mean:`;
+  if (!trained) return [head, ...lines];
+  const { before, after, steps, batch } = trained;
+  const fit = ({ loss, accuracy }: Continued['before']) => `${loss.toFixed(3)} nats per token, ${accuracy.toFixed(1)} % of tokens right`;
+  return [
+    head,
+    ...lines,
+    '',
+    `Trained on for ${steps} steps of ${batch} of the ${trained.photos} bundled photos:`,
+    `  before  ${fit(before)}`,
+    `  after   ${fit(after)}`,
+    '  on these very photos. They are too few to make the model better, it begins to learn them by heart: what this shows is that',
+    '  training works on this machine. The bundled weights are unchanged.',
+  ];
 }
 
 async function demo(ctx: Context, options: DemoOptions): Promise<void> {
-  const preset = options.full ? 'd16' : 'small';
-  const size = modelSize(preset);
   await ensureFolder('--out', options.out);
   const watch = new Stopwatch();
   await using engine = await createEngine({ threads: options.threads });
-  const side = size.vqvae.patchNums.at(-1)! * 16;
-  ctx.print(
-    `Model: ${preset}, VQVAE of ${size.vqvae.ch} channels, VAR of depth ${size.var.depth}, weights drawn at random from seed ${options.seed}, ${engine.threads} threads.`,
-  );
-  ctx.print('Nothing is trained: generated pictures are texture, not objects. What the demo shows is the machinery.');
-  ctx.print(
-    "So that the scales converge, the codebook is drawn with the second moments of these pictures' features, and phi near the identity.\n",
-  );
-  const { names, pictures } = await watch.time(options.images ? 'read the pictures' : 'draw the pictures', () =>
-    takePictures(engine, options.images, side),
-  );
-  const vqvae = await watch.time('make the random VQVAE', () => seededVqvae(engine, size.vqvae, options.seed, pictures));
-  using progress = ctx.progress('reconstruct', size.vqvae.patchNums.length + 1);
-  const made = await watch.time('tokenise and decode every scale', () =>
-    converge(vqvae, pictures, ctx.signal, (note) => progress.step(note)),
-  );
-  progress.stop();
-  ctx.print(
-    `${pictures.length} pictures as ${made.tokens} tokens each. f: features of the encoder, fHat: what the tokens of the scales so far add up to,`,
-  );
-  ctx.print('PSNR: decode(fHat) against decode(f), mean over the pictures.');
-  ctx.print(`${convergenceTable(made)}\n`);
+  const model = await watch.time('load the model', () => loadDemoModel(engine, ctx.signal));
+  try {
+    ctx.print(opening(model, engine));
+    await run(ctx, engine, model, options, watch);
+  } finally {
+    model.close();
+  }
+}
+
+async function run(ctx: Context, engine: Engine, model: DemoModel, options: DemoOptions, watch: Stopwatch): Promise<void> {
+  const { classes, vqvae } = model;
+  const scales = vqvae.config.patchNums.length;
+  const images = await watch.time(`generate ${options.perClass * classes.length} images`, () => generateClasses(ctx, model, options));
   const files: Record<string, string> = {};
-  files.pictures = await writePng(join(options.out, 'pictures.png'), grid(pictures, { captions: names }), ctx.signal);
-  files.scales = await writePng(join(options.out, 'scales.png'), convergenceGrid(pictures, names, made), ctx.signal);
-  const generated = await generateGrid(ctx, vqvae, size, options, watch);
-  files.generated = await writePng(join(options.out, 'generated.png'), generated, ctx.signal);
-  const first = made.rows[0]!.residual;
-  const last = made.rows.at(-1)!.residual;
-  const converged = last < first;
-  const rows = made.rows.map(({ patchNum, residual, psnr }) => ({ patchNum, residual, psnr }));
+  files.generated = await write(ctx, options, 'generated.png', images, classes.length, `generated, seed ${options.seed}`);
+  const shown = Math.min(SHOWN_SCALES, classes.length);
+  const growing = await watch.time(`generate ${shown} images, every scale shown`, () => generateScales(ctx, model, options.seed));
+  files.scales = await write(ctx, options, 'scales.png', growing, scales, 'generated images after every scale');
+  const photos = await watch.time('read the photos', () => bundledPhotos(engine, classes, vqvae.resolution));
+  const own = options.images;
+  const pictures = own ? await ownPictures(engine, own, vqvae.resolution) : photos.slice(0, SHOWN_PHOTOS);
+  const made = await watch.time(`reconstruct ${pictures.length} pictures`, () => reconstruct(ctx, model, pictures));
+  files.reconstructed = await write(ctx, options, 'reconstructed.png', made.cells, scales + 1, 'photo, decoded after every scale');
+  const what = `${pictures.length} ${own ? 'pictures' : 'photos that the model was not trained on'}`;
+  const { steps } = options;
+  const trained = steps > 0 ? await watch.time(`train for ${steps} steps`, () => trainOn(ctx, engine, model, photos, options)) : undefined;
+  const seconds = ctx.seconds();
+  const parts = [...watch.parts, { name: 'all together', seconds }];
   const text = [
-    converged
-      ? `The residual fell from ${first.toFixed(3)} to ${last.toFixed(3)} over the scales.`
-      : 'The residual did NOT fall over the scales.',
+    `Generated ${options.perClass} images of each of ${classes.length} classes (guidance ${SAMPLING.cfg}, top-k ${SAMPLING.topK}, top-p ${SAMPLING.topP}, seed ${options.seed}).`,
     '',
-    ...watch.parts.map((p) => `  ${p.name.padEnd(34)} ${duration(p.seconds).padStart(9)}`),
-    `  ${'all together'.padEnd(34)} ${duration(ctx.seconds()).padStart(9)}`,
+    ...closing(made, what, trained),
     '',
-    `pictures          ${resolve(files.pictures)}`,
-    `after each scale  ${resolve(files.scales)}`,
-    `generated         ${resolve(files.generated)}`,
+    ...parts.map((part) => `  ${part.name.padEnd(38)} ${duration(part.seconds).padStart(9)}`),
+    '',
+    `generated      ${resolve(files.generated)}`,
+    `scale by scale ${resolve(files.scales)}`,
+    `reconstructed  ${resolve(files.reconstructed)}`,
   ];
+  const { tokens, scales: psnrs } = made;
+  const about = { model: DEMO_MODEL, classes, resolution: vqvae.resolution, seed: options.seed, sampling: SAMPLING };
   ctx.result(
-    { preset, seed: options.seed, trained: false, converged, scales: rows, parts: watch.parts, seconds: ctx.seconds(), files },
+    {
+      ...about,
+      images: images.length,
+      reconstruction: { tokens, scales: psnrs },
+      training: trained ?? null,
+      parts: watch.parts,
+      seconds,
+      files,
+    },
     text.join('\n'),
   );
 }
 
 export function demoCommand(signal: AbortSignal): Command {
   return common(new Command('demo'))
-    .description('Tokenise and reconstruct pictures and generate a grid with a seeded random model; prints where the PNGs are.')
-    .option('--images <files...>', 'your images instead of drawn ones')
+    .description('Generate with the bundled model, reconstruct photos, train on for a few steps; prints where the PNGs are.')
+    .option('--images <files...>', 'reconstruct your images instead of the bundled photos')
     .option('--out <dir>', 'folder to write to', join('out', 'demo'))
-    .option('--full', 'the size of VAR-d16 with the 160-channel VQVAE')
-    .option('--seed <n>', 'seed of the weights and of the sampling', integer('--seed', 0), 0)
+    .option('--per-class <n>', 'generated images of each class', integer('--per-class', 1, 64), 4)
+    .option('--steps <n>', 'training steps; 0: none', integer('--steps', 0, 10_000), 20)
+    .option('--seed <n>', 'seed of the sampling', integer('--seed', 0), 0)
     .option('--threads <n>', 'threads of the engine (default: all cores)', integer('--threads', 1, 1024))
     .addHelpText('after', '\nExample:\n  nextscale demo --images photos/*.jpg')
     .action(async (options: DemoOptions) => demo(new Context(options, signal), options));
