@@ -38,6 +38,21 @@ async function photo(path: string, width: number, height: number, phase: number)
   await sharp(pixels, { raw: { width, height, channels: 3 } }).toFile(path);
 }
 
+const BIRDS = ['owl', 'robin', 'wren'] as const;
+
+/** A dataset of three classes, 24 pictures to train with and 6 to validate. */
+async function birds(folder: string): Promise<void> {
+  for (const [split, count] of [
+    ['train', 8],
+    ['val', 2],
+  ] as const)
+    for (const [c, name] of BIRDS.entries()) {
+      mkdirSync(join(folder, split, name), { recursive: true });
+      for (let i = 0; i < count; i++)
+        await photo(join(folder, split, name, `${name}-${i}.jpg`), 60 + 10 * c, 64, 2 * c + i / 9 + (split === 'val' ? 0.05 : 0));
+    }
+}
+
 /** Writes the files that docs/inside/testing.md promises to the code blocks. */
 export async function writeSamples(folder: string): Promise<void> {
   const engine = await createEngine();
@@ -51,6 +66,7 @@ export async function writeSamples(folder: string): Promise<void> {
   await photo(join(folder, 'photo.jpg'), 320, 240, 0);
   mkdirSync(join(folder, 'photos'));
   for (const [i, name] of ['a.jpg', 'b.png', 'c.webp'].entries()) await photo(join(folder, 'photos', name), 300 + 20 * i, 280, i + 1);
+  await birds(join(folder, 'birds'));
 }
 
 /** A fresh folder with a copy of the samples, `nextscale` importable and on the path. */
