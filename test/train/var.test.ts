@@ -81,6 +81,29 @@ test('gradient checkpointing gives the same bits', async () => {
   assert.is(distance(grads[0]!, grads[1]!), 0);
 });
 
+test('a step that fails late, or is aborted, leaves a task that can go on', async () => {
+  const task = await makeTask(engine);
+  const batch = tokenBatch(4);
+  await task.step(batch, infoAt(0));
+  const want = await gradients(task);
+  const outside = { ...batch, tokens: batch.tokens.with(3, VOCAB) };
+  await task.step(outside, infoAt(1)).then(
+    () => assert.unreachable(),
+    (error: Error) => assert.is(error.message, ''),
+  );
+  const controller = new AbortController();
+  const aborted = task.step(batch, infoAt(2, { signal: controller.signal }));
+  setImmediate(() => controller.abort());
+  await aborted.then(
+    () => assert.unreachable(),
+    (error: Error) => assert.is(error.name, 'AbortError'),
+  );
+  task.params.zeroGrads();
+  await task.step(batch, infoAt(0));
+  assert.is(distance(await gradients(task), want), 0);
+  dispose(task);
+});
+
 test('images give the gradients of their tokens', async () => {
   const task = await makeTask(engine);
   const images = imageBatch(3);

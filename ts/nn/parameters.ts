@@ -208,6 +208,26 @@ export class Parameters {
     });
   }
 
+  /**
+   * New room for all gradients, cleared: after a step that failed or was cancelled, whose error would stick to the old one. Views that
+   * grad() and buckets gave before are disposed.
+   */
+  renewGrads(): void {
+    const { engine } = this;
+    if (engine.closed) return;
+    for (const bucket of this.buckets as { -readonly [K in keyof ParamBucket]: ParamBucket[K] }[]) {
+      if (!bucket.grads) frozen();
+      bucket.grads.dispose();
+      const grads = engine.ops.fill({ shape: [bucket.size] });
+      bucket.grads = grads;
+      for (const [i, name] of bucket.names.entries()) {
+        const view = this.entry(name);
+        view.grad?.dispose();
+        view.grad = engine.view(grads, bucket.begins[i]!, view.value.shape);
+      }
+    }
+  }
+
   /** A copy of the values with room of its own, by default without gradients. */
   clone(options: { grads?: boolean } = {}): Parameters {
     const { engine } = this;

@@ -166,12 +166,31 @@ test('wrong names and shapes are refused', async () => {
   );
 });
 
+test('a late error sticks to the gradients until they are renewed', async () => {
+  using params = await make();
+  const failing = () =>
+    engine.scope(() =>
+      engine.ops.crossEntropy(engine.ops.fill({ shape: [7, 2] }), engine.ops.fill({ shape: [7], dtype: 'i32', value: 9 })),
+    );
+  using wrong = failing();
+  engine.ops.accumulate(params.grad('a.bias'), wrong);
+  params.zeroGrads();
+  await params.grads.read().then(assert.unreachable, (error: Error) => assert.match(error.message, /target\[0\] is 9/));
+  const old = params.grad('gamma');
+  params.renewGrads();
+  assert.equal(await values(params.grads), new Array(80).fill(0));
+  engine.ops.accumulate(params.grad('gamma'), engine.ops.fill({ shape: [1, 5], value: 2 }), {});
+  assert.equal((await values(params.grads)).slice(16, 21), [2, 2, 2, 2, 2]);
+  assert.ok(old.disposed);
+});
+
 test('nothing is left on the engine after dispose', async () => {
   await engine.flush();
   const { tensors } = engine.memory();
   const params = await make();
   params.take('hits');
   params.zeroGrads();
+  params.renewGrads();
   const copy = params.clone({ grads: true });
   copy.dispose();
   params.dispose();

@@ -89,6 +89,9 @@ export class VarTask implements Task {
       const [number] = await value;
       const measured = await results;
       return { loss: number!, metrics: {}, ...(measured && this.report(measured, info, stage)) };
+    } catch (error) {
+      this.params.renewGrads();
+      throw error;
     } finally {
       tape.close();
       this.model.dispose();
