@@ -7,8 +7,8 @@ import type { VqvaeConfig } from '../models/vqvae/index.js';
 import type { RunParts } from '../train/build.js';
 import { buildVar, type VarBuildOptions } from '../train/build-var.js';
 import { buildVqvae } from '../train/build-vqvae.js';
-import { VAR_CHANGEABLE, type VarArgs } from '../train/config/var.js';
-import { VQVAE_CHANGEABLE, type VqvaeArgs } from '../train/config/vqvae.js';
+import type { VarArgs } from '../train/config/var.js';
+import type { VqvaeArgs } from '../train/config/vqvae.js';
 import { type Cost, stateBytes, varCost, vqvaeCost } from '../train/cost.js';
 import { type TrainResult, train } from '../train/index.js';
 import { exportWeights } from '../train/weights.js';
@@ -49,7 +49,7 @@ export function prepareVar(args: VarArgs, signal: AbortSignal, start?: VarBuildO
     build: async (engine, synthetic) => await buildVar(engine, args, { synthetic, signal, ...(start ? { start } : {}) }),
     cost: (parts) => {
       const state = stateBytes(parts.optimizer.parameters, stateOptions(args));
-      return varCost(parts.model as VarConfig, args.batch_size, state, { recompute: args.ckpt_blocks });
+      return varCost(parts.model as VarConfig, args.batch_size, state, { encoder: parts.encoder, recompute: args.ckpt_blocks });
     },
   };
 }
@@ -104,8 +104,8 @@ async function runParts(
   options: RunOptions,
   command: string,
 ): Promise<TrainResult> {
-  const { config, batches, task, optimizer, validation, model } = parts;
-  const { args, family } = prepared;
+  const { config, batches, task, optimizer, validation, model, mayChange } = parts;
+  const { args } = prepared;
   const expected = {
     maxIt: config.ep * batches.iters,
     flopsPerIt: prepared.cost(parts).flopsPerIt,
@@ -121,7 +121,7 @@ async function runParts(
       config,
       args: { ...args },
       model,
-      mayChange: family === 'var' ? VAR_CHANGEABLE : VQVAE_CHANGEABLE,
+      mayChange,
       out: args.local_out_dir_path,
       resume: options.resume ?? 'auto',
       signal: ctx.signal,

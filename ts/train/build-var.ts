@@ -5,7 +5,7 @@ import { type VqvaeConfig, VqvaeModel, vqvaeConfig } from '../models/vqvae/index
 import { InitSource, type WeightSource } from '../nn/index.js';
 import { checkPrecision, closeAll, type Data, loopConfig, makeOptimizer, openImages, openTokens, type RunParts } from './build.js';
 import type { BuildOptions } from './build-vqvae.js';
-import type { VarArgs } from './config/var.js';
+import { VAR_CHANGEABLE, type VarArgs } from './config/var.js';
 import { VarTask, type VarTrainOptions } from './var/index.js';
 import { type OpenedFile, openWeightsFile, vqvaeConfigOf } from './weights.js';
 
@@ -91,7 +91,19 @@ export async function buildVar(engine: Engine, args: VarArgs, options: VarBuildO
     const about = `VQVAE: ${args.vae || 'random weights'}, pn ${tokenizer.config.patchNums.join('_')}, V ${tokenizer.config.vocabSize}, ${reso} px`;
     const model = { ...task.settings.config };
     return {
-      ...{ family: 'var', task, optimizer, batches, validation, config: loopConfig(args), model, stateKey: 'var_wo_ddp', close },
+      ...{
+        family: 'var',
+        task,
+        optimizer,
+        batches,
+        validation,
+        config: loopConfig(args),
+        mayChange: VAR_CHANGEABLE,
+        model,
+        stateKey: 'var_wo_ddp',
+        close,
+      },
+      ...(args.tokens === '' ? { encoder: tokenizer.config } : {}),
       notes: [about, ...notes, ...(opened ? [`weights: ${args.from}`] : [])],
     };
   } catch (error) {

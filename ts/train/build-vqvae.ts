@@ -2,7 +2,7 @@ import type { BatchSource, ImageBatch } from '../data/index.js';
 import type { Engine } from '../engine/index.js';
 import { type VqvaeConfig, vqvaeConfig } from '../models/vqvae/index.js';
 import { checkPrecision, closeAll, loopConfig, makeOptimizer, openImages, type RunParts } from './build.js';
-import type { VqvaeArgs } from './config/vqvae.js';
+import { VQVAE_CHANGEABLE, type VqvaeArgs } from './config/vqvae.js';
 import { VqvaeTask, type VqvaeTrainOptions } from './vqvae/index.js';
 import { openWeightsFile } from './weights.js';
 
@@ -67,6 +67,7 @@ export async function buildVqvae(engine: Engine, args: VqvaeArgs, { synthetic, s
       batches,
       validation,
       config: loopConfig(args),
+      mayChange: VQVAE_CHANGEABLE,
       model: config,
       notes,
       stateKey: 'vae_local',

@@ -11,6 +11,7 @@ import {
   TokenSource,
 } from '../data/index.js';
 import type { Engine } from '../engine/index.js';
+import type { VqvaeConfig } from '../models/vqvae/index.js';
 import type { Parameters } from '../nn/index.js';
 import { AdamW, EMA, GradScaler, OptimizerStep, SGD } from '../optim/index.js';
 import type { Derived, SharedArgs } from './config/shared.js';
@@ -27,6 +28,10 @@ export interface RunParts<B extends Batch = Batch> {
   readonly batches: BatchSource<B>;
   readonly validation: BatchSource<B> | undefined;
   readonly config: LoopConfig;
+  /** Options that may differ when the run is resumed. */
+  readonly mayChange: ReadonlySet<string>;
+  /** The VQVAE that encodes every batch, where one does. */
+  readonly encoder?: VqvaeConfig;
   /** Of the model, for exported weights. */
   readonly model: Record<string, unknown>;
   /** What is worth saying before training. */

@@ -9,26 +9,30 @@ export interface Cost {
   stateBytes: number;
 }
 
-/** FLOPs of one image through encoder, decoder or both, convolutions and attention of the middle counted. */
+/** FLOPs of one image through encoder, or encoder and decoder: convolutions, attention, quantizer. */
 export function vqvaeForwardFlops(config: VqvaeConfig, parts: 'encoder' | 'both'): number {
-  const { ch, chMult, numResBlocks, zChannels, patchNums } = config;
-  const conv = (side: number, from: number, to: number, k = 3) => 2 * k * k * from * to * side * side;
+  const encoder = halfFlops(config, 'encoder') + vqFlops(config);
+  return parts === 'encoder' ? encoder : encoder + halfFlops(config, 'decoder');
+}
+
+function halfFlops({ ch, chMult, numResBlocks, zChannels, patchNums, quantConvKs }: VqvaeConfig, half: 'encoder' | 'decoder'): number {
   const last = chMult.length - 1;
   const side = (level: number) => patchNums.at(-1)! * 2 ** (last - level);
-  const stack = (blocks: number): number => {
-    let sum = 0;
-    for (const [level, mult] of chMult.entries()) {
-      const width = ch * mult;
-      sum += conv(side(level), ch * (chMult[level - 1] ?? 1), width) + (2 * blocks - 1) * conv(side(level), width, width);
-      if (level < last) sum += conv(side(level + 1), width, width);
-    }
-    const top = ch * chMult[last]!;
-    const tokens = side(last) ** 2;
-    const attention = 8 * tokens * top * top + 4 * tokens * tokens * top;
-    return sum + 4 * conv(side(last), top, top) + 2 * attention + conv(side(last), top, zChannels) + conv(side(0), 3, ch);
-  };
-  const encoder = stack(numResBlocks) + vqFlops(config);
-  return parts === 'encoder' ? encoder : encoder + stack(numResBlocks + 1);
+  const width = (level: number) => ch * (chMult[level] ?? (level < 0 ? 1 : chMult[last]!));
+  const conv = (at: number, from: number, to: number, k = 3) => 2 * k * k * from * to * side(at) ** 2;
+  const block = (at: number, from: number, to: number) => conv(at, from, to) + conv(at, to, to) + (from === to ? 0 : conv(at, from, to, 1));
+  const top = width(last);
+  const attention = 8 * side(last) ** 2 * top * top + 4 * side(last) ** 4 * top;
+  const blocks = half === 'encoder' ? numResBlocks : numResBlocks + 1;
+  let sum = 2 * block(last, top, top) + (1 + blocks) * attention + conv(last, zChannels, zChannels, quantConvKs);
+  sum += conv(0, 3, ch) + conv(last, top, zChannels);
+  for (const level of chMult.keys()) {
+    const from = half === 'encoder' ? width(level - 1) : width(level + 1);
+    sum += block(level, from, width(level)) + (blocks - 1) * block(level, width(level), width(level));
+    if (half === 'encoder' && level < last) sum += conv(level + 1, width(level), width(level));
+    if (half === 'decoder' && level > 0) sum += conv(level - 1, width(level), width(level));
+  }
+  return sum;
 }
 
 /** Nearest codewords and phi of all scales. */

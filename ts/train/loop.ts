@@ -1,10 +1,12 @@
 // The training loop of every model family (reference: train.py of FoundationVision/VAR).
 import { mkdir } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { checkSignal, checkString } from '../core/check.js';
 import { AbortError, ArgumentError, NextscaleError } from '../core/errors.js';
 import type { Batch } from '../data/index.js';
 import { annealGroups, lrWdAt, type SchedulePoint, type StepReport } from '../optim/index.js';
 import type { CheckpointReason } from './events.js';
+import { lockFolder } from './lock.js';
 import { checkLoopConfig, LogPlan } from './loop-config.js';
 import { LoopState } from './loop-state.js';
 import type { TrainOptions, TrainResult } from './options.js';
@@ -58,6 +60,7 @@ class Run<B extends Batch> {
     private readonly options: TrainOptions<B>,
     private readonly store: CheckpointStore,
     private readonly state: LoopState,
+    private readonly unlock: () => Promise<void>,
   ) {
     this.plan = new LogPlan(options.config, this.iters);
     this.clock = options.clock ?? (() => performance.now() / 1000);
@@ -74,11 +77,22 @@ class Run<B extends Batch> {
 
   /** Opens the folder, goes on from its checkpoint or starts afresh. */
   static async open<B extends Batch>(options: TrainOptions<B>): Promise<Run<B>> {
-    const { out, task, config } = options;
+    const { out } = options;
     await mkdir(out, { recursive: true });
+    const unlock = await lockFolder(out);
+    try {
+      return await Run.openLocked(options, unlock);
+    } catch (error) {
+      await unlock();
+      throw error;
+    }
+  }
+
+  private static async openLocked<B extends Batch>(options: TrainOptions<B>, unlock: () => Promise<void>): Promise<Run<B>> {
+    const { out, task, config } = options;
     const store = new CheckpointStore(out, task.family === 'var' ? 'ar' : 'vae', config.keep);
     await store.sweep();
-    const run = new Run(options, store, new LoopState());
+    const run = new Run(options, store, new LoopState(), unlock);
     const found = await run.find();
     try {
       await run.begin(found);
@@ -107,7 +121,7 @@ class Run<B extends Batch> {
     const marks = found && (await takeBack(options, state, found));
     if (found) this.store.resumedFrom(found.path, state.gIt);
     // a checkpoint from elsewhere starts logs of its own
-    const own = found?.path.startsWith(out) ? marks : undefined;
+    const own = found && resolve(dirname(found.path)) === resolve(out) ? marks : undefined;
     this.log = await RunLog.open({ out, ...(own ? { resume: { marks: own, gIt: state.gIt } } : {}) });
     this.reporter = new Reporter(this.log, task.head, config, this.iters, state, options.onEvent);
     this.log.head({ is_master: true, ...options.head });
@@ -138,7 +152,11 @@ class Run<B extends Batch> {
   }
 
   async close(): Promise<void> {
-    await this.log.close();
+    try {
+      await this.log.close();
+    } finally {
+      await this.unlock();
+    }
   }
 
   /** The iterations that are left of the epoch. */

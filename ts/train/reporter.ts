@@ -10,6 +10,8 @@ import type { Metrics, StepResult } from './task.js';
 
 /** Epochs' worth of iterations that evaluation and saving cost, for the estimate of the end. */
 const OTHER_COST_ITS = 15;
+/** Logs are written at least so often, in milliseconds. */
+const FLUSH_MS = 2000;
 /** Names of epoch means in AR_ep_loss. */
 const EPOCH_TAGS: Readonly<Record<string, string>> = { Lm: 'L_mean', Lt: 'L_tail', Accm: 'acc_mean', Acct: 'acc_tail' };
 
@@ -30,6 +32,7 @@ export class Reporter {
   private time = new Meter(30, 'avg:.4f');
   private data = new Meter(30, 'avg:.4f');
   private epochStarted = performance.now();
+  private flushedAt = performance.now();
 
   constructor(
     private readonly log: RunLog,
@@ -79,10 +82,19 @@ export class Reporter {
     };
     this.emit(event, facts.log || skipped);
     if (facts.detailed) this.board(facts);
+    this.flushSometimes(facts.print);
     if (!facts.print) return;
     const point = { ep: state.ep, eps: config.ep, it: state.it, iters, secondsPerIt: this.time.globalAvg };
     const line = progressLine({ ...point, meters: state.meters.toString(), time: this.time, data: this.data });
     this.emit({ type: 'progress', ep: state.ep, it: state.it, line }, false);
+  }
+
+  /** Whoever watches the logs sees them grow; an error is kept and rejects the next flush that is awaited. */
+  private flushSometimes(now: boolean): void {
+    const time = performance.now();
+    if (!now && time - this.flushedAt < FLUSH_MS) return;
+    this.flushedAt = time;
+    this.log.flush().catch(() => undefined);
   }
 
   private board({ result, report, rates }: StepFacts): void {
