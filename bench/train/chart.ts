@@ -16,8 +16,8 @@ export interface Chart {
   readonly marks?: readonly { readonly name: string; readonly y: number }[];
 }
 
-const WIDTH = 640;
-const HEIGHT = 360;
+export const WIDTH = 640;
+export const HEIGHT = 360;
 const LEFT = 64;
 const RIGHT = 16;
 const TOP = 52;
