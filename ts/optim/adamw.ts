@@ -194,14 +194,12 @@ export class AdamW extends Optimizer {
     const { range, m, v } = this.moments.find((moments) => this.namesIn(moments.range).includes(name))!;
     const { names, begins } = buckets[range.bucket]!;
     const first = begins[names.indexOf(name)]! - range.begin;
-    engine.scope(() => {
-      const zero = engine.ops.fill({ shape: [width], dtype: 'u8', value: ZERO });
-      const none = engine.ops.fill({ shape: [width], dtype: 'u8' });
-      for (const row of rows) {
-        engine.ops.writeSlice(m, zero, { axis: 0, start: first + row * width });
-        engine.ops.writeSlice(v, none, { axis: 0, start: first + row * width });
-      }
-    });
+    for (const [row, count] of runsOf(rows))
+      engine.scope(() => {
+        const at = { axis: 0, start: first + row * width };
+        engine.ops.writeSlice(m, engine.ops.fill({ shape: [count * width], dtype: 'u8', value: ZERO }), at);
+        engine.ops.writeSlice(v, engine.ops.fill({ shape: [count * width], dtype: 'u8' }), at);
+      });
   }
 
   private clear(): void {
@@ -223,6 +221,17 @@ export class AdamW extends Optimizer {
     if (!found) throw mismatch(`[${range.begin}, ${range.end}) of bucket ${range.bucket} is none of its ranges`);
     return found;
   }
+}
+
+/** First row and number of rows of every run of neighbours. */
+function runsOf(rows: Int32Array): [first: number, count: number][] {
+  const runs: [number, number][] = [];
+  for (const row of rows) {
+    const last = runs.at(-1);
+    if (last && row === last[0] + last[1]) last[1]++;
+    else runs.push([row, 1]);
+  }
+  return runs;
 }
 
 /** Adam (Kingma and Ba, 2015): AdamW whose decay is added to the gradient. */

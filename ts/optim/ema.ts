@@ -21,6 +21,19 @@ export class EMA {
       ops.accumulate(this.average.buckets[i]!.values, values, { beta: this.decay, alpha: 1 - this.decay });
   }
 
+  /** These rows (first dim) of a parameter were replaced: their averages become what they are now. Enqueued. */
+  resetRows(name: string, rows: Int32Array): void {
+    if (rows.length === 0) return;
+    const { engine } = this.params;
+    const [from, to] = [this.params.get(name), this.average.get(name)];
+    const [height, width] = [from.shape[0]!, from.size / from.shape[0]!];
+    engine.scope(() => {
+      const idx = engine.tensor(rows, [rows.length]);
+      const now = engine.ops.embedding(engine.view(from, 0, [height, width]), idx);
+      engine.ops.scatterRows(engine.view(to, 0, [height, width]), idx, now);
+    });
+  }
+
   /** The averages as a state dict under the names of the parameters. Tensors are live. */
   state(): Map<string, unknown> {
     return this.average.stateDict();

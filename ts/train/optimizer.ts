@@ -1,5 +1,4 @@
 import { ArgumentError } from '../core/errors.js';
-import { Tensor } from '../engine/index.js';
 import type { Parameters } from '../nn/index.js';
 import { type EMA, gradStats, type OptimizerStep, type ScheduledGroup, type StepReport } from '../optim/index.js';
 import { SavedTensor, savedWeights } from './saved.js';
@@ -82,21 +81,10 @@ export class ModelOptimizer implements LoopOptimizer {
     }
   }
 
-  /** Zeros the moments of rows of one parameter: these rows were replaced. Moments of 8 bits stay, as they have no rows. */
+  /** Forgets what was gathered about rows of one parameter: these rows were replaced. Their average starts from the new values. */
   clearRows(name: string, rows: Int32Array): void {
-    const { engine } = this.params;
-    const { groups, optimizer } = this.stepper;
-    const index = groups.flatMap(({ names }) => names).indexOf(name);
-    const moments = (optimizer.state(groups) as { state?: ReadonlyMap<number, Record<string, unknown>> }).state?.get(index) ?? {};
-    const idx = engine.tensor(rows, [rows.length]);
-    engine.scope(() => {
-      for (const moment of Object.values(moments)) {
-        if (!(moment instanceof Tensor) || moment.shape.length !== 2) continue;
-        const zeros = engine.ops.fill({ shape: [rows.length, moment.shape[1]!] });
-        engine.ops.scatterRows(moment, idx, zeros);
-      }
-    });
-    idx.dispose();
+    this.stepper.optimizer.resetRows(name, rows);
+    this.ema?.resetRows(name, rows);
   }
 
   /** Frees moments and averages; the parameters are the task's. */

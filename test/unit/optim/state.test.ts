@@ -101,7 +101,7 @@ test('moments of single rows are forgotten', async () => {
     using optimizer = new AdamW(params, { bits });
     const stepper = new OptimizerStep(optimizer);
     await steps(stepper, 1, 4);
-    optimizer.resetRows('b.weight', Int32Array.of(3, 29));
+    optimizer.resetRows('b.weight', Int32Array.of(3, 4, 29));
     const before = await valuesOf(params.get('b.weight'));
     params.zeroGrads();
     setRates(stepper, 0.01, 0);
@@ -109,7 +109,7 @@ test('moments of single rows are forgotten', async () => {
     const after = await valuesOf(params.get('b.weight'));
     for (let row = 0; row < 30; row++) {
       const same = after.subarray(row * 20, row * 20 + 20).every((x, k) => x === before[row * 20 + k]);
-      assert.is(same, row === 3 || row === 29, `row ${row} with ${bits} bits`);
+      assert.is(same, [3, 4, 29].includes(row), `row ${row} with ${bits} bits`);
     }
     stepper.dispose();
   }
