@@ -98,8 +98,8 @@ export {
 export * from './sample/index.js';
 export { buildVar } from './train/build-var.js';
 export { buildVqvae } from './train/build-vqvae.js';
-export { VAR_CHANGEABLE, type VarArgs, varArgs } from './train/config/var.js';
-export { VQVAE_CHANGEABLE, type VqvaeArgs, vqvaeArgs } from './train/config/vqvae.js';
+export { type VarArgs, varArgs } from './train/config/var.js';
+export { type VqvaeArgs, vqvaeArgs } from './train/config/vqvae.js';
 export {
   DivergedError,
   LOOP_DEFAULTS,
