@@ -59,6 +59,7 @@ test('a wrong value names the option, what was given and what is accepted', () =
     [{ opt: 'lion' }, /opt is "lion", accepted: adamw, adam, sgd/],
     [{ saln: 1 }, /saln is 1, accepted: true or false/],
     [{ ls: 2 }, /ls is 2, accepted: a number from 0 to 1/],
+    [{ pg: 1 }, /pg is 1, accepted: a number from 0 to 0.999/],
     [{ pn: '1,2' }, /pn is "1,2", accepted: growing sides/],
     [{ tblr: Number.NaN }, /tblr is NaN/],
     [[], /an object of options is expected/],

@@ -7,7 +7,7 @@ import { buildVar } from '../train/build-var.js';
 import type { Fields } from '../train/config/fields.js';
 import { VAR_FIELDS, type VarArgs, varArgs } from '../train/config/var.js';
 import { finetuneStart } from '../train/finetune.js';
-import { openWeightsFile, varConfigOf, vqvaeConfigOf } from '../train/weights.js';
+import { type OpenedFile, openWeightsFile, varConfigOf, vqvaeConfigOf } from '../train/weights.js';
 import { Context, common } from './context.js';
 import { runOptions } from './train.js';
 import { FieldCommand } from './train-flags.js';
@@ -21,20 +21,35 @@ async function decided(given: Record<string, unknown>, options: RunOptions): Pro
   const args = varArgs(given, 'finetune');
   if (args.from === '') throw new ArgumentError('--from: nothing was given, accepted: weights of a VAR (.safetensors, .pth)');
   if (args.vae === '') throw new ArgumentError('--vae: nothing was given, accepted: the VQVAE that belongs to --from');
-  const engine = await openEngine({ ...options, threads: 1 });
-  const [vae, file] = [await openWeightsFile(args.vae, 'vqvae'), await openWeightsFile(args.from, 'var')];
+  using files = await openBoth(args);
+  const { vae, file } = files;
+  await using engine = await openEngine({ ...options, threads: 1 });
+  const patchNums = args.patch_nums ?? undefined;
+  const config = await varConfigOf(engine, file, vqvaeConfigOf(vae, patchNums && { patchNums }));
+  const found = { depth: config.depth, width: config.embedDim, heads: config.numHeads, saln: config.sharedAln, anorm: config.attnL2Norm };
+  for (const name of DECIDED)
+    if (given[name] !== undefined && given[name] !== 0 && given[name] !== found[name])
+      throw new ArgumentError(`--${name}: got '${String(given[name])}', accepted: ${found[name]}, which ${args.from} has`);
+  return varArgs({ ...given, ...found, pn: given.pn ?? config.patchNums.join('_') }, 'finetune');
+}
+
+interface Files extends Disposable {
+  readonly vae: OpenedFile;
+  readonly file: OpenedFile;
+}
+
+async function openBoth(args: VarArgs): Promise<Files> {
+  const vae = await openWeightsFile(args.vae, 'vqvae');
   try {
-    const patchNums = args.patch_nums ?? undefined;
-    const config = await varConfigOf(engine, file, vqvaeConfigOf(vae, patchNums && { patchNums }));
-    const found = { depth: config.depth, width: config.embedDim, heads: config.numHeads, saln: config.sharedAln, anorm: config.attnL2Norm };
-    for (const name of DECIDED)
-      if (given[name] !== undefined && given[name] !== 0 && given[name] !== found[name])
-        throw new ArgumentError(`--${name}: got '${String(given[name])}', accepted: ${found[name]}, which ${args.from} has`);
-    return varArgs({ ...given, ...found, pn: given.pn ?? config.patchNums.join('_') }, 'finetune');
-  } finally {
+    const file = await openWeightsFile(args.from, 'var');
+    const close = () => {
+      vae.checkpoint.close();
+      file.checkpoint.close();
+    };
+    return { vae, file, [Symbol.dispose]: close };
+  } catch (error) {
     vae.checkpoint.close();
-    file.checkpoint.close();
-    await engine.close();
+    throw error;
   }
 }
 
@@ -57,16 +72,12 @@ async function prepare(ctx: Context, given: Record<string, unknown>, options: Ru
   const classes = await classCount(args, ctx.signal);
   const prepared = prepareVar(args, ctx.signal);
   const build = async (engine: Engine) => {
-    const [vae, file] = [await openWeightsFile(args.vae, 'vqvae'), await openWeightsFile(args.from, 'var')];
-    try {
-      const config = await varConfigOf(engine, file, vqvaeConfigOf(vae, args.patch_nums ? { patchNums: args.patch_nums } : {}));
-      const { note, ...start } = finetuneStart(file.weights, config, classes, args.seed);
-      ctx.note(`${args.from}: ${note}`);
-      return await buildVar(engine, args, { signal: ctx.signal, start });
-    } finally {
-      vae.checkpoint.close();
-      file.checkpoint.close();
-    }
+    using files = await openBoth(args);
+    const { vae, file } = files;
+    const config = await varConfigOf(engine, file, vqvaeConfigOf(vae, args.patch_nums ? { patchNums: args.patch_nums } : {}));
+    const { note, ...start } = finetuneStart(file.weights, config, classes, args.seed);
+    ctx.note(`${args.from}: ${note}`);
+    return await buildVar(engine, args, { signal: ctx.signal, start });
   };
   return { ...prepared, build };
 }

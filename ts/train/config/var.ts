@@ -22,7 +22,7 @@ export const VAR_FIELDS = {
     /^$|^\d+([_-]\d+)*$/,
   ),
   patch_size: int(0, "pixels per token at the last scale; 0: the VQVAE's", 0, 1024),
-  pg: num(0, 'progressive training up to this share of the run; 0: none', 0, 1),
+  pg: num(0, 'progressive training up to this share of the run; 0: none', 0, 0.999),
   pg0: int(4, 'scale at which progressive training starts', 0, 63),
   pgwp: num(0, 'warm-up epochs of every stage; 0: ep / 300', 0, 1e9, CHANGE),
   // -- own
