@@ -147,6 +147,30 @@ test('a skipped step replaces nothing', async () => {
   task.dispose();
 });
 
+test('a step that was aborted leaves a task that goes on with the same bits', async () => {
+  const all = pictures(8);
+  const results: string[][] = [];
+  for (const abort of [false, true]) {
+    const task = await tinyTask(engine, { kmeans: false, restart: { after: 1 } });
+    const { run, optimizer } = trainer(task);
+    await run([all], 0, 1);
+    if (abort) {
+      const controller = new AbortController();
+      const aborted = task.step(all, infoAt(1, { signal: controller.signal }));
+      setImmediate(() => controller.abort());
+      await aborted.then(
+        () => assert.unreachable(),
+        (error: Error) => assert.is(error.name, 'AbortError'),
+      );
+    }
+    await run([all], 1, 4);
+    results.push(await bits(task));
+    optimizer.dispose();
+    task.dispose();
+  }
+  assert.equal(results[1], results[0]);
+});
+
 test('one and two threads give the same bits', async () => {
   const results: string[][] = [];
   for (const threads of [1, 2]) {

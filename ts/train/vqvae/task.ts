@@ -82,6 +82,11 @@ export class VqvaeTask implements Task<ImageBatch> {
       const metrics: Metrics = Object.fromEntries(forward.names.map((name, i) => [name, values[i]!]));
       if (errors) metrics.psnr = psnrOf(errors);
       return { loss, metrics: info.log ? metrics : {}, ...(info.detailed ? { scalars: this.scalars(metrics, batch) } : {}) };
+    } catch (error) {
+      // The error of a cancelled command would stick to gradients and residuals.
+      this.params.renewGrads();
+      this.dropRecent();
+      throw error;
     } finally {
       tape.close();
       this.model.dispose();
