@@ -15,9 +15,9 @@ const VQVAE = { ch: 32, chMult: [1, 1, 2], numResBlocks: 1, zChannels: 8, vocabS
 /** Image side: 3 tokens of 4 pixels. */
 export const RESO = 12;
 
-export async function makeTask(engine: Engine, options: VarTrainOptions = {}): Promise<VarTask> {
+export async function makeTask(engine: Engine, options: VarTrainOptions = {}, tokenizerSeed = 7): Promise<VarTask> {
   const config = vqvaeConfig(VQVAE);
-  const weights = new InitSource(new VqvaeModel(config).parameters(), 7);
+  const weights = new InitSource(new VqvaeModel(config).parameters(), tokenizerSeed);
   return await VarTask.create(
     engine,
     { config, weights },

@@ -234,6 +234,22 @@ test('a checkpoint of another label smoothing is refused', async () => {
   dispose(other);
 });
 
+test('a checkpoint of another VQVAE is refused', async () => {
+  const task = await makeTask(engine);
+  const path = join(folder, 'tokenizer.pth');
+  await writePth(path, encodeState(await task.state()));
+  const other = await makeTask(engine, {}, 8);
+  const file = await openCheckpoint(path, { root: '' });
+  await other.restore(decodeState(file)).then(
+    () => assert.unreachable(),
+    (error: unknown) => assert.match(String(error), /made with another VQVAE than this run has: .*weight differs/),
+  );
+  await task.restore(decodeState(file));
+  file.close();
+  dispose(task);
+  dispose(other);
+});
+
 test('pictures of the log: a grid, a row per class, the same each time', async () => {
   const task = await makeTask(engine);
   const [one] = await task.images();

@@ -156,7 +156,7 @@ export class VarTask implements Task {
     return { config: this.config(), var_wo_ddp: ordered(this.params), vae_local: ordered(this.vqvaeParams), predicted: this.predicted };
   }
 
-  /** The VQVAE stays the one that the task was made with, as in the reference. */
+  /** Throws ArgumentError where the checkpoint is of other settings or of another VQVAE: its tokens would mean something else. */
   async restore(state: Record<string, StateValue>): Promise<void> {
     const config = (state.config ?? {}) as Record<string, unknown>;
     for (const [name, own] of Object.entries(this.config())) {
@@ -164,6 +164,7 @@ export class VarTask implements Task {
       const [saved, wanted] = [plain(config[name]), plain(own)];
       if (saved !== wanted) throw new ArgumentError(`the checkpoint was made with ${name} ${saved}, this run has ${wanted}`);
     }
+    await this.checkTokenizer(state.vae_local);
     const weights = savedWeights('var_wo_ddp', state.var_wo_ddp);
     checkKeys('VAR', this.params.specs, weights);
     await this.params.load(weights);
@@ -172,6 +173,16 @@ export class VarTask implements Task {
     const { predicted } = state;
     this.predicted.fill(0);
     if (predicted instanceof SavedTensor) this.predicted.set((await predicted.read()) as Float64Array);
+  }
+
+  private async checkTokenizer(saved: StateValue): Promise<void> {
+    for (const name of this.vqvaeParams.names) {
+      const before = (saved as Record<string, unknown> | undefined)?.[name];
+      if (!(before instanceof SavedTensor)) continue;
+      const [was, is] = [await before.read(), await this.vqvaeParams.get(name).read()];
+      if (Buffer.compare(bytesOf(was), bytesOf(is)) !== 0)
+        throw new ArgumentError(`the checkpoint was made with another VQVAE than this run has: ${name} differs`);
+    }
   }
 
   dispose(): void {
@@ -239,6 +250,8 @@ export class VarTask implements Task {
     };
   }
 }
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array => new Uint8Array(buffer, byteOffset, byteLength);
 
 /** As the reference's training of VAR chooses them. */
 export const varNoDecay = noDecayRule();
