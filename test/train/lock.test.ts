@@ -10,10 +10,13 @@ import { fakeRun, folder } from './support.js';
 test('a folder is one run at a time', async () => {
   const out = folder();
   const unlock = await lockFolder(out);
-  await fakeRun(out).then(assert.unreachable, (error: Error) => {
-    assert.is(error.name, 'ArgumentError');
-    assert.match(error.message, `is in use by process ${process.pid}`);
-  });
+  await fakeRun(out).then(
+    () => assert.unreachable(),
+    (error: Error) => {
+      assert.is(error.name, 'ArgumentError');
+      assert.match(error.message, `is in use by process ${process.pid}`);
+    },
+  );
   await unlock();
   const { result } = await fakeRun(out);
   assert.is(result.status, 'finished');
@@ -49,9 +52,15 @@ async function own(): Promise<string> {
 
 test('a run that fails gives the folder back', async () => {
   const out = folder();
-  await fakeRun(out, { max_nan: 1, max_rewind: 0 }, { badLoss: () => true }).then(assert.unreachable, () => undefined);
+  await fakeRun(out, { max_nan: 1, max_rewind: 0 }, { badLoss: () => true }).then(
+    () => assert.unreachable(),
+    () => undefined,
+  );
   assert.not(existsSync(join(out, 'run.lock')));
-  await fakeRun(out, {}, {}, { resume: join(out, 'absent.pth') }).then(assert.unreachable, () => undefined);
+  await fakeRun(out, {}, {}, { resume: join(out, 'absent.pth') }).then(
+    () => assert.unreachable(),
+    () => undefined,
+  );
   assert.not(existsSync(join(out, 'run.lock')));
 });
 

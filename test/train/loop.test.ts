@@ -12,7 +12,7 @@ import { fakeRun, folder, logged } from './support.js';
 
 const steps = (events: readonly { type: string }[]): StepEvent[] => events.filter((e) => e.type === 'step') as StepEvent[];
 const warnings = (events: readonly { type: string }[], code: string) =>
-  events.filter((e) => e.type === 'warning' && (e as { code?: string }).code === code) as { message: string }[];
+  events.filter((e) => e.type === 'warning' && (e as { code?: string }).code === code) as unknown as { message: string }[];
 
 test('every iteration follows the schedule; the optimizer steps after the last of an accumulation', async () => {
   const config = fakeConfig({ ac: 3 });
@@ -125,7 +125,7 @@ test('evaluation comes every val_ep epochs and after the last; best is a copy of
     ],
   );
   assert.is(result.best, 3);
-  const saves = events.filter((e) => e.type === 'checkpoint' && e.best !== undefined).map((e) => e.ep);
+  const saves = events.flatMap((e) => (e.type === 'checkpoint' && e.best !== undefined ? [e.ep] : []));
   assert.equal(saves, [2, 4]);
   const best = await openCheckpoint(join(out, 'ar-ckpt-best.pth'), { root: '' });
   const state = decodeState(best);
@@ -182,7 +182,10 @@ test('a checkpoint that cannot be written is a warning, except the last', async 
     CheckpointStore.prototype.save = async () => {
       throw new Error('ENOSPC: no space left on device');
     };
-    await fakeRun(folder(), {}).then(assert.unreachable, (error: Error) => assert.match(error.message, /ENOSPC/));
+    await fakeRun(folder(), {}).then(
+      () => assert.unreachable(),
+      (error: Error) => assert.match(error.message, /ENOSPC/),
+    );
   } finally {
     CheckpointStore.prototype.save = save;
   }
@@ -211,7 +214,10 @@ test('options out of range are refused by name', async () => {
     [{ wp: 9 }, /wp is 9/],
     [{ keep: -1 }, /keep is -1/],
   ] as const)
-    await fakeRun(folder(), bad).then(assert.unreachable, (error: Error) => assert.match(error.message, pattern));
+    await fakeRun(folder(), bad).then(
+      () => assert.unreachable(),
+      (error: Error) => assert.match(error.message, pattern),
+    );
 });
 
 test('data that ends early is an error', async () => {
@@ -220,7 +226,7 @@ test('data that ends early is an error', async () => {
   const task = new FakeTask();
   const batches = { ...fakeBatches(), iters: 9 };
   await train({ task, optimizer: new FakeOptimizer(task, 1), batches, config: fakeConfig(), out: folder() }).then(
-    assert.unreachable,
+    () => assert.unreachable(),
     (error: Error) => assert.match(error.message, /the data ends after 7 of 9 batches of epoch 0/),
   );
 });

@@ -8,7 +8,7 @@ import * as assert from 'uvu/assert';
 import { openCheckpoint, writePth } from '../../ts/checkpoint/index.js';
 import { createEngine, type Engine } from '../../ts/index.js';
 import { decodeState, encodeState } from '../../ts/train/saved.js';
-import type { VqvaeTask } from '../../ts/train/vqvae/index.js';
+import type { LossTerm, VqvaeTask } from '../../ts/train/vqvae/index.js';
 import { infoAt, once, part, pictures, RESO, TINY, tinyTask, trainer } from './vqvae-kit.js';
 
 const CODEBOOK = 'quantize.embedding.weight';
@@ -150,18 +150,29 @@ test('a skipped step replaces nothing', async () => {
 test('a step that was aborted leaves a task that goes on with the same bits', async () => {
   const all = pictures(8);
   const results: string[][] = [];
+  let onLoss = () => {};
+  const hook: LossTerm = {
+    name: 'hook',
+    weight: 0,
+    apply: ({ ops }, x, rec) => {
+      onLoss();
+      return ops.pairLoss(rec, x, { kind: 'l1' });
+    },
+  };
   for (const abort of [false, true]) {
-    const task = await tinyTask(engine, { kmeans: false, restart: { after: 1 } });
+    const task = await tinyTask(engine, { kmeans: false, restart: { after: 1 }, extraLosses: [hook] });
     const { run, optimizer } = trainer(task);
     await run([all], 0, 1);
     if (abort) {
       const controller = new AbortController();
+      // In the middle of the backward pass.
+      onLoss = () => setImmediate(() => controller.abort());
       const aborted = task.step(all, infoAt(1, { signal: controller.signal }));
-      setImmediate(() => controller.abort());
       await aborted.then(
         () => assert.unreachable(),
         (error: Error) => assert.is(error.name, 'AbortError'),
       );
+      onLoss = () => {};
     }
     await run([all], 1, 4);
     results.push(await bits(task));
