@@ -1,131 +1,116 @@
-// The optimizer that the loop drives, on an engine: state through a checkpoint file, gradients half-way, bad losses, replaced rows.
+// Every kind of optimizer in a run: restored inside an accumulation, and rows of a parameter replaced.
 import { join } from 'node:path';
-import { test } from 'uvu';
+import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint, writePth } from '../../ts/checkpoint/index.js';
-import { createEngine, type Tensor } from '../../ts/engine/index.js';
-import { InitSource, Parameters, type ParamSpec } from '../../ts/nn/index.js';
-import { AdamW, EMA, GradScaler, OptimizerStep } from '../../ts/optim/index.js';
-import { decodeState, encodeState, ModelOptimizer, type OptimizerState, savedWeights } from '../../ts/train/index.js';
-import { folder } from './support.js';
+import { createEngine, type Engine } from '../../ts/engine/index.js';
+import type { Parameters } from '../../ts/nn/index.js';
+import { AdamW, annealGroups, EMA, GradScaler, OptimizerStep, SGD } from '../../ts/optim/index.js';
+import { decodeState, encodeState, ModelOptimizer, type OptimizerState } from '../../ts/train/index.js';
+import { temporaryFolder } from '../unit/checkpoint/temporary.js';
+import { distance, gradient, makeParams, snapshot, valuesOf } from '../unit/optim/kit.js';
 
-const specs: ParamSpec[] = [
-  { name: 'codes.weight', shape: [6, 5], init: { kind: 'uniform', bound: 1 } },
-  { name: 'out.weight', shape: [3, 7], init: { kind: 'uniform', bound: 1 } },
-  { name: 'out.bias', shape: [7], init: { kind: 'constant', value: 0 } },
-];
-
-const engine = await createEngine({ threads: 2 });
+const test = suite('the kinds of optimizers');
+const folder = temporaryFolder();
+let engine: Engine;
+test.before(async () => {
+  engine = await createEngine({ threads: 1 });
+});
 test.after(() => engine.close());
 
-async function make(bits: 32 | 8 = 32): Promise<ModelOptimizer> {
-  const params = await Parameters.create(engine, specs, new InitSource(specs, 3), { noDecay: (_, shape) => shape.length === 1 });
-  const stepper = new OptimizerStep(new AdamW(params, { betas: [0.9, 0.95], bits }), {
-    clip: 2,
-    accumulation: 2,
-    scaler: new GradScaler({ growthInterval: 3 }),
-  });
-  const optimizer = new ModelOptimizer(params, stepper, new EMA(params, 0.8));
-  for (const group of optimizer.groups) Object.assign(group, { lr: 0.01, weightDecay: 0.1 });
-  return optimizer;
+const KINDS = {
+  'adamw, 32 bits': (params: Parameters) => new AdamW(params, { betas: [0.9, 0.95] }),
+  'adamw, 8 bits': (params: Parameters) => new AdamW(params, { betas: [0.9, 0.95], bits: 8 }),
+  'sgd with momentum': (params: Parameters) => new SGD(params, { momentum: 0.9 }),
+  'sgd without': (params: Parameters) => new SGD(params),
+} as const;
+
+async function make(kind: keyof typeof KINDS, seed = 1): Promise<ModelOptimizer> {
+  const params = await makeParams(engine, seed);
+  const stepper = new OptimizerStep(KINDS[kind](params), { clip: 2, accumulation: 2, scaler: new GradScaler({ growthInterval: 2 }) });
+  return new ModelOptimizer(params, stepper, new EMA(params, 0.8));
 }
 
-/** Adds numbers that depend on the iteration to all gradients. */
-function addGradients({ params }: ModelOptimizer, it: number, scale: number, bad = Number.NaN): void {
-  for (const [p, name] of params.names.entries()) {
-    const grad = params.grad(name);
-    const values = Float32Array.from({ length: grad.size }, (_, i) => Math.sin(i + 10 * p + it) * scale);
-    if (bad === p) values[0] = Number.POSITIVE_INFINITY;
-    engine.scope(() => engine.ops.accumulate(grad, engine.tensor(values, grad.shape)));
+/** Half an accumulation: gradients are added. */
+function half(optimizer: ModelOptimizer, gIt: number): void {
+  const { params, lossScale } = optimizer;
+  if (gIt % 2 === 0) optimizer.zeroGrads();
+  engine.scope(() => {
+    for (const name of params.names) {
+      const grad = params.grad(name);
+      const data = gradient(name, grad.size, gIt).map((value) => value * lossScale);
+      engine.ops.accumulate(grad, engine.tensor(data, grad.shape), {});
+    }
+  });
+}
+
+async function iterate(optimizer: ModelOptimizer, from: number, to: number): Promise<number[]> {
+  const norms: number[] = [];
+  for (let gIt = from; gIt < to; gIt++) {
+    annealGroups(optimizer.groups, { lr: 0.01, wd: 0.1 });
+    half(optimizer, gIt);
+    if (gIt % 2 === 1) norms.push((await optimizer.step(false)).gradNorm);
+  }
+  return norms;
+}
+
+/** State to a file and back, as a checkpoint of a run does it. */
+async function through(state: OptimizerState, use: (state: OptimizerState) => Promise<void>, name: string): Promise<void> {
+  const path = join(folder, `${name.replace(/\W+/g, '-')}.pth`);
+  await writePth(path, encodeState(state));
+  const checkpoint = await openCheckpoint(path, { root: '' });
+  try {
+    await use(decodeState(checkpoint) as unknown as OptimizerState);
+  } finally {
+    checkpoint.close();
   }
 }
 
-async function everything({ params, ema, stepper }: ModelOptimizer): Promise<Record<string, unknown>> {
-  const out: Record<string, unknown> = { scale: stepper.scaler!.scale, steps: stepper.optimizer.steps };
-  for (const name of params.names) {
-    out[name] = await params.get(name).read();
-    out[`${name} average`] = await ema!.average.get(name).read();
-    out[`${name} gradient`] = await params.grad(name).read();
+function dispose(...optimizers: ModelOptimizer[]): void {
+  for (const optimizer of optimizers) {
+    optimizer.dispose();
+    optimizer.params.dispose();
   }
-  return out;
 }
 
-/** Through a file, into another optimizer. */
-async function throughFile(from: OptimizerState, weights: Parameters, into: ModelOptimizer): Promise<void> {
-  const path = join(folder(), 'state.pth');
-  await writePth(path, encodeState({ weights: weights.stateDict(), ...from }));
-  const file = await openCheckpoint(path, { root: '' });
-  const state = decodeState(file);
-  await into.params.load(savedWeights('weights', state.weights));
-  await into.restore({ optimizer: state.optimizer, more: state.more });
-  await engine.flush();
-  file.close();
-}
-
-for (const bits of [32, 8] as const)
-  test(`moments of ${bits} bits, scaler, average and half an accumulation survive a file, bit for bit`, async () => {
-    const [a, b] = [await make(bits), await make(bits)];
-    for (let it = 0; it < 9; it++) {
-      if (it % 2 === 0) a.zeroGrads();
-      addGradients(a, it, a.lossScale);
-      if (it % 2 === 1) await a.step(false);
-    }
-    assert.is(a.stepper.scaler!.scale, 2 ** 12);
-    await throughFile(a.state(true), a.params, b);
-    assert.equal(await everything(b), await everything(a));
-    for (const o of [a, b]) {
-      addGradients(o, 9, o.lossScale);
-      assert.not((await o.step(false)).skipped);
-    }
-    assert.equal(await everything(b), await everything(a));
-    const c = await make(bits);
-    await throughFile(a.state(false), a.params, c);
-    assert.equal(await c.params.grad('out.bias').read(), new Float32Array(7), 'gradients are kept only where they are needed');
-    for (const o of [a, b, c]) {
-      o.dispose();
-      o.params.dispose();
-    }
+for (const kind of Object.keys(KINDS) as (keyof typeof KINDS)[])
+  test(`${kind}: restored inside an accumulation it goes on bit for bit, averages and scale included`, async () => {
+    const [whole, first] = [await make(kind), await make(kind)];
+    const norms = await iterate(whole, 0, 9);
+    await iterate(first, 0, 5);
+    const second = await make(kind, 2);
+    engine.scope(() => {
+      for (const name of first.params.names) {
+        const value = first.params.get(name);
+        engine.ops.writeSlice(second.params.get(name), value, { axis: 0, start: 0 });
+      }
+    });
+    await through(first.state(true), (state) => second.restore(state), kind);
+    assert.equal(await iterate(second, 5, 9), norms.slice(2));
+    assert.is(distance(await snapshot(second.params), await snapshot(whole.params)), 0);
+    assert.is(distance(await snapshot(second.ema!.average), await snapshot(whole.ema!.average)), 0);
+    assert.is(second.lossScale, whole.lossScale);
+    assert.is(second.lossScale, 2 ** 12, 'the scale has grown twice');
+    dispose(whole, first, second);
   });
 
-test('a bad loss changes nothing but the scale, and names the first bad gradient', async () => {
-  const o = await make();
-  o.zeroGrads();
-  addGradients(o, 0, 1);
-  const before = await everything(o);
-  const finite = await o.step(true);
-  assert.equal([finite.skipped, finite.nonFinite, finite.firstBad], [true, 0, null]);
-  assert.equal(await everything(o), { ...before, scale: 2 ** 10 });
-  addGradients(o, 1, 1, 1);
-  const report = await o.step(true);
-  assert.equal([report.skipped, report.nonFinite, report.firstBad], [true, 1, 'out.weight']);
-  const gradient = await o.step(false);
-  assert.equal([gradient.skipped, gradient.nonFinite, gradient.firstBad], [true, 1, 'out.weight']);
-  assert.is(o.stepper.optimizer.steps, 0);
-  assert.equal(await o.params.get('out.weight').read(), before['out.weight']);
-  assert.equal(await o.ema!.average.get('out.weight').read(), before['out.weight average']);
-  o.dispose();
-  o.params.dispose();
-});
-
-test('moments of replaced rows start from zero, the others stay', async () => {
-  const o = await make();
-  o.zeroGrads();
-  addGradients(o, 0, 1);
-  await o.step(false);
-  const { groups, optimizer } = o.stepper;
-  const index = groups.flatMap(({ names }) => names).indexOf('codes.weight');
-  const moments = async () => {
-    const { state } = optimizer.state(groups) as { state: Map<number, { exp_avg: Tensor }> };
-    return (await state.get(index)!.exp_avg.read()) as Float32Array;
-  };
-  const before = await moments();
-  o.clearRows('codes.weight', Int32Array.of(1, 4));
-  const after = await moments();
-  assert.is(after.length, 30);
-  for (let i = 0; i < 30; i++) assert.is(after[i], [1, 4].includes(Math.floor(i / 5)) ? 0 : before[i]);
-  assert.ok([5, 9, 20, 24].every((i) => before[i] !== 0));
-  o.dispose();
-  o.params.dispose();
-});
+for (const kind of ['adamw, 32 bits', 'adamw, 8 bits', 'sgd with momentum'] as const)
+  test(`${kind}: replaced rows forget their moments and their average`, async () => {
+    const optimizer = await make(kind);
+    await iterate(optimizer, 0, 4);
+    const rows = Int32Array.of(2, 3, 29);
+    optimizer.clearRows('b.weight', rows);
+    const [now, average] = [await valuesOf(optimizer.params.get('b.weight')), await valuesOf(optimizer.ema!.average.get('b.weight'))];
+    optimizer.zeroGrads();
+    annealGroups(optimizer.groups, { lr: 0.01, wd: 0 });
+    await optimizer.step(false);
+    const next = await valuesOf(optimizer.params.get('b.weight'));
+    for (let row = 0; row < 30; row++) {
+      const same = (other: Float32Array) => now.subarray(20 * row, 20 * row + 20).every((x, i) => x === other[20 * row + i]);
+      assert.is(same(next), rows.includes(row), `moments of row ${row}`);
+      assert.is(same(average), rows.includes(row), `average of row ${row}`);
+    }
+    dispose(optimizer);
+  });
 
 test.run();
