@@ -8,7 +8,9 @@
 extern "C" {
 #endif
 
-#define NS_ABI_VERSION 1u
+// Raised with every change of this file and of the inputs, parameters or enum values of an existing op: a plug-in built before would read
+// them wrongly. An op that is only appended raises nothing: a plug-in that lacks it answers NS_UNSUPPORTED.
+#define NS_ABI_VERSION 2u
 #define NS_MAX_DIMS 6
 
 typedef enum NsCode {
