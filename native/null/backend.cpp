@@ -4,10 +4,11 @@
 // delayUs: per command; allocLimit: bytes in all.
 #include "native/abi/backend.h"
 
+#include <sys/mman.h>
+
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <new>
 #include <string>
 #include <thread>
@@ -19,7 +20,7 @@ namespace ns {
 
 namespace {
 
-constexpr size_t kTiny = 64;
+constexpr size_t kSmall = size_t{1} << 20;
 
 struct NullDevice {
   int64_t failCommand = 0, failAlloc = 0, failUpload = 0, failDownload = 0, delayUs = 0, allocLimit = 0;
@@ -60,23 +61,36 @@ void* create(const NsConfig* config, NsStatus* status) {
 
 void destroy(void* self) { delete static_cast<NullDevice*>(self); }
 
+// All bytes have an address, since a view may begin at any of them; large blocks take no memory until they are touched.
+void* zeros(size_t bytes) {
+  if (bytes < kSmall) {
+    void* data = nullptr;
+    return posix_memalign(&data, 64, bytes) == 0 ? std::memset(data, 0, bytes) : nullptr;
+  }
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return data == MAP_FAILED ? nullptr : data;
+}
+
 void* alloc(void* self, size_t bytes, NsStatus* status) {
   auto* d = static_cast<NullDevice*>(self);
   const auto size = static_cast<int64_t>(bytes);
-  void* data = nullptr;
   const bool refuse = ++d->allocs == d->failAlloc || (d->allocLimit && d->bytes + size > d->allocLimit);
-  if (refuse || posix_memalign(&data, 64, kTiny) != 0) {
+  void* data = refuse ? nullptr : zeros(bytes);
+  if (!data) {
     set(status, failure(NS_OUT_OF_MEMORY, "no memory for %zu bytes", bytes));
     return nullptr;
   }
-  std::memset(data, 0, kTiny);
   d->bytes += size;
   return data;
 }
 
 void release(void* self, void* data, size_t bytes) {
   static_cast<NullDevice*>(self)->bytes -= static_cast<int64_t>(bytes);
-  std::free(data);
+  if (bytes < kSmall) {
+    std::free(data);
+  } else {
+    munmap(data, bytes);
+  }
 }
 
 void upload(void* self, void* dst, const void* src, size_t bytes, NsStatus* status) {
