@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "native/abi/dtype.h"
+
 namespace ns::core {
 
 Slot* Slots::find(SlotRef ref) {
@@ -38,6 +40,12 @@ void Slots::map(Slot& slot, std::unique_ptr<Mapping> file) {
 }
 
 bool Slots::share(Slot& slot, const Slot& base, uint64_t offset, Status& status) {
+  const DType type = static_cast<DType>(base.info.dtype);
+  if (slot.info.dtype != base.info.dtype || offset % dtypeSize(type) != 0) {
+    status = failure(NS_INVALID, "a view at byte %llu of %s begins between elements or has another dtype",
+                     static_cast<unsigned long long>(offset), dtypeName(type));
+    return false;
+  }
   if (offset > base.bytes || slot.bytes > base.bytes - offset) {
     status = failure(NS_INVALID, "a view of %zu bytes at %llu does not fit %zu bytes", slot.bytes, static_cast<unsigned long long>(offset),
                      base.bytes);

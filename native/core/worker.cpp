@@ -25,6 +25,25 @@ uint32_t mutated(uint32_t id) {
   return index >= 0 && index < op::kOpCount ? op::kInfo[index].mutated : 0;
 }
 
+bool overlap(const Slot& a, const Slot& b) {
+  return a.storage == b.storage && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+}
+
+// What an op writes in place, none of its other inputs may hold: the kernels read and write in any order and on several threads. Only
+// accumulate takes the very same range twice, since it reads each element before it replaces it.
+bool apart(const Command& c, Slot* const* in, Status& status) {
+  const uint32_t mask = mutated(c.op);
+  for (int i = 0; i < c.nIn && i < 32; i++) {
+    for (int j = 0; in[i] && (mask >> i & 1) && j < c.nIn; j++) {
+      if (j == i || !in[j] || !overlap(*in[i], *in[j])) continue;
+      if (c.op == op::accumulate::kId && in[i]->offset == in[j]->offset && in[i]->bytes == in[j]->bytes) continue;
+      status = failure(NS_INVALID, "[%s] input %d is written in place and shares memory with input %d", opName(c.op), i, j);
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 Engine::Worker::Worker(Engine& engine) : e_(engine), slots_(*engine.memory_), exhausted_(std::make_shared<LateError>()) {
@@ -189,6 +208,7 @@ void Engine::Worker::define(const Command& c, Slot** in, Slot** out, ErrorPtr po
 }
 
 bool Engine::Worker::call(const Command& c, Slot** in, Slot** out, Status& status) {
+  if (!apart(c, in, status)) return false;
   NsTensor inputs[kMaxInputs];
   NsTensor outputs[kMaxOutputs];
   for (int i = 0; i < c.nIn; i++) inputs[i] = in[i] ? view(*in[i]) : NsTensor{};
