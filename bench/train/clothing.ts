@@ -1,12 +1,13 @@
 // Makes models/clothing64 with the commands of the project: trains a VQVAE, computes tokens, trains a VAR on them, stores both in f16, and
-// writes README.md and curves.png from the logs of the runs.
+// writes README.md, curves.png and pictures of the demo beside it, numbers from the logs of the runs.
 // node --import tsx bench/train/clothing.ts --data FOLDER [--runs runs/clothing64] [--out models/clothing64]
 // With --report nothing is trained: the runs are there.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import sharp from 'sharp';
 import { bicubicPsnr, tokenFrequencies } from './baselines.js';
 import { exportCheckpoint } from './clothing-export.js';
 import { type Facts, readIndex, readme, type Step } from './clothing-readme.js';
@@ -54,6 +55,8 @@ const VAR = [
   '2',
 ];
 const CROPS = 8;
+/** Of the demo. */
+const PICTURES = ['generated', 'scales', 'reconstructed'];
 /** Sides of the small photos that the VQVAE is compared with: as many pixels as its largest map has tokens, and four times as many. */
 const SMALL = [8, 16];
 
@@ -92,10 +95,11 @@ const COMMANDS = [
   ],
 ];
 
-function nextscale(args: readonly string[]): number {
+function nextscale(args: readonly string[], env: NodeJS.ProcessEnv = {}): number {
   process.stdout.write(`\nnextscale ${args.join(' ')}\n`);
   const since = performance.now();
-  const { status } = spawnSync(process.execPath, ['--import', 'tsx', 'ts/cli/main.ts', ...args], { stdio: 'inherit' });
+  const options = { stdio: 'inherit', env: { ...process.env, ...env } } as const;
+  const { status } = spawnSync(process.execPath, ['--import', 'tsx', 'ts/cli/main.ts', ...args], options);
   if (status !== 0) throw new Error(`nextscale ${args.join(' ')} ended with ${status}`);
   return (performance.now() - since) / 1000;
 }
@@ -139,12 +143,10 @@ function made(): Made {
 
 /** Paths of this machine become those of a checkout. */
 function portable(command: string): string {
-  const paths = [
-    [data, 'DATA'],
-    [runs, 'runs/clothing64'],
-    [out, 'models/clothing64'],
-  ] as const;
-  return [...paths].sort((a, b) => b[0].length - a[0].length).reduce((text, [from, to]) => text.replaceAll(from, to), command);
+  const names: Record<string, string> = { [runs]: 'runs/clothing64', [out]: 'models/clothing64', [data]: 'DATA' };
+  const paths = Object.entries(names).flatMap(([from, to]) => [from, resolve(from)].map((path) => [path, to] as const));
+  const given = command.replace(/(--data(?:_path)? |data tokens )\S+/, '$1DATA');
+  return paths.sort((a, b) => b[0].length - a[0].length).reduce((text, [from, to]) => text.replaceAll(from, to), given);
 }
 
 async function store(): Promise<string[]> {
@@ -163,9 +165,34 @@ async function store(): Promise<string[]> {
   return commands;
 }
 
+/** What the demo makes of the model, as pictures for the text beside it. */
+async function showcase(): Promise<void> {
+  nextscale(['demo', '--steps', '0', '--out', run('demo')], { NEXTSCALE_DEMO_MODEL: out });
+  for (const name of PICTURES)
+    await sharp(join(run('demo'), `${name}.png`))
+      .jpeg({ quality: 85, mozjpeg: true })
+      .toFile(join(out, `${name}.jpg`));
+}
+
+/** Options of a command without those that are paths. */
+function optionsOf(command: string): string {
+  const words = command.split(' ').filter((word) => !/[/\\]|^DATA$/.test(word));
+  const flags = words.join(' ').split(/ (?=--)/);
+  return flags.sort().join(' ');
+}
+
+/** Runs made by hand should be what this script would do. */
+function compare(done: readonly Step[]): void {
+  for (const [i, { command }] of done.entries()) {
+    const [was, would] = [optionsOf(portable(command)), optionsOf(portable(COMMANDS[i]!.join(' ')))];
+    if (was !== would) process.stdout.write(`\nthis run has other options than the script:\n  ${was}\n  ${would}\n`);
+  }
+}
+
 if (!options.report) trainAll();
 const converted = await store();
 const { steps, commit } = made();
+compare(steps);
 const logs = { vqvae: readRunLog(run('vae')), var: readRunLog(run('var')) };
 const midReso = Number((JSON.parse(readFileSync(join(run('vae'), 'config.json'), 'utf8')) as { mid_reso: number }).mid_reso);
 const bicubic: { side: number; psnr: number }[] = [];
@@ -182,5 +209,6 @@ const facts: Facts = {
   ...{ tokenFolder, out, logs, baselines },
 };
 writeFileSync(join(out, 'README.md'), readme(facts));
+await showcase();
 await writeCurves(join(out, 'curves.png'), logs.vqvae, logs.var, baselines);
-process.stdout.write(`\n${join(out, 'README.md')} and curves.png are written\n`);
+process.stdout.write(`\n${join(out, 'README.md')} is written, curves and pictures with it\n`);
