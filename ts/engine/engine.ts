@@ -7,6 +7,7 @@ import { fits, infer, resolveAttrs, showShape, sizeOf } from '../core/shapes.js'
 import type { OpDecl, OutputSpec, Sink } from '../core/types.js';
 import { Ops } from '../gen/ops.js';
 import type { Addon, Handle, NativeError, NativeStats } from './addon.js';
+import { checkApart, placeOf } from './apart.js';
 import { Encoder } from './encoder.js';
 import { EngineEmitter } from './events.js';
 import type { DeviceInfo, EngineStats, MemoryInfo } from './info.js';
@@ -14,7 +15,7 @@ import { toError, typed } from './late.js';
 import { type LeakNet, makeLeakNet } from './leaks.js';
 import { runScope, Scope, type ScopeHost, type TensorOwner } from './scope.js';
 import { SlotIds } from './slots.js';
-import { Tensor, type TensorHost } from './tensor.js';
+import { type Place, Tensor, type TensorHost } from './tensor.js';
 
 /** Queued work above this multiple of the bound is refused. */
 const HARD = 4;
@@ -117,8 +118,10 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
       throw new ShapeError(`view: ${showShape(dims)} from element ${offset} on does not fit ${base.dtype}${showShape(base.shape)}`);
     this.#reserve(0);
     if (this.#encoder.full) this.#submit();
-    const out = this.#make({ dtype: base.dtype, shape: dims }, 'view', this.#slots.take());
-    this.#encoder.view(base, offset * dtypeSize(base.dtype), out, out, this.#group);
+    const bytes = offset * dtypeSize(base.dtype);
+    const { slot, generation, at } = placeOf(base);
+    const out = this.#make({ dtype: base.dtype, shape: dims }, 'view', this.#slots.take(), { slot, generation, at: at + bytes });
+    this.#encoder.view(base, bytes, out, out, this.#group);
     this.#schedule();
     return out;
   }
@@ -199,6 +202,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     }
     const attrs = resolveAttrs(op, given);
     const specs = infer(op, inputs, attrs);
+    checkApart(op, inputs);
     this.#reserve(0);
     if (this.#encoder.full) this.#submit();
     const outputs = specs.map((s) => this.#make(s, op.name, this.#slots.take()));
@@ -230,8 +234,8 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     return this.#make(spec, made, slot);
   }
 
-  #make(spec: OutputSpec, made: string, slot: number): Tensor {
-    const t = new Tensor(this, this.#host, slot, this.#slots.generation(slot), spec.dtype, Object.freeze(spec.shape));
+  #make(spec: OutputSpec, made: string, slot: number, place?: Place): Tensor {
+    const t = new Tensor(this, this.#host, slot, this.#slots.generation(slot), spec.dtype, Object.freeze(spec.shape), place);
     if (this.#owner) this.#owner.adopt(t);
     else this.#leaks.watch(t, `made by ${made}`);
     return t;

@@ -13,6 +13,13 @@ export interface TensorHost {
   download(tensor: Tensor, into: TypedData): Promise<void>;
 }
 
+/** The tensor whose memory it is and the first byte in it. @internal */
+export interface Place {
+  readonly slot: number;
+  readonly generation: number;
+  readonly at: number;
+}
+
 /**
  * A tensor on an engine's device. It names memory that the engine's worker owns: the values of a tensor just made may not be
  * computed yet, and dispose() releases the memory once everything enqueued before is done.
@@ -23,19 +30,30 @@ export class Tensor implements TensorRef {
   readonly shape: readonly number[];
   readonly slot: number;
   readonly generation: number;
+  /** Where a view lies; undefined for a tensor with memory of its own. @internal */
+  readonly place: Place | undefined;
   /** @internal */
   owner: TensorOwner | undefined;
   readonly #host: TensorHost;
   #disposed = false;
 
   /** @internal */
-  constructor(engine: Engine, host: TensorHost, slot: number, generation: number, dtype: DType, shape: readonly number[]) {
+  constructor(
+    engine: Engine,
+    host: TensorHost,
+    slot: number,
+    generation: number,
+    dtype: DType,
+    shape: readonly number[],
+    place?: Place | undefined,
+  ) {
     this.engine = engine;
     this.#host = host;
     this.slot = slot;
     this.generation = generation;
     this.dtype = dtype;
     this.shape = shape;
+    this.place = place;
   }
 
   /** Number of elements. */

@@ -82,6 +82,22 @@ views('what does not fit, is disposed or belongs elsewhere is refused at the cal
   await other.close();
 });
 
+views('what an op writes in place must not be read through another input', async () => {
+  const base = engine.tensor(numbers(8), [4, 2]);
+  const part = (from: number, shape: number[]) => engine.view(base, from, shape);
+  const idx = engine.tensor(Int32Array.from([1, 0]), [2]);
+  const refused = (pattern: RegExp, call: () => void) =>
+    assert.throws(call, (e: unknown) => e instanceof ArgumentError && pattern.test(e.message));
+  refused(/\[scatter_rows\] dst is written in place and shares memory with src/, () => engine.ops.scatterRows(base, idx, part(4, [2, 2])));
+  refused(/\[accumulate\] y is written in place and shares memory with x/, () => engine.ops.accumulate(part(0, [4]), part(1, [4])));
+  refused(/\[embedding_grad\] dTable/, () => engine.ops.embeddingGrad(idx, part(0, [2, 2]), engine.view(part(2, [3, 2]), 0, [3, 2])));
+  refused(/\[write_slice\] dst/, () => engine.ops.writeSlice(base, base, { axis: 0, start: 0 }));
+  engine.ops.accumulate(part(0, [4]), part(4, [4]));
+  engine.ops.accumulate(part(4, [4]), part(4, [4]));
+  assert.equal([...(await base.read())], [4, 6, 8, 10, 8, 10, 12, 14]);
+  for (const t of [base, idx]) t.dispose();
+});
+
 views('an error inside an op that works in place is seen by every view of the memory, and nowhere else', async () => {
   const table = engine.ops.fill({ shape: [4, 2] });
   const row = engine.view(table, 2, [2]);
