@@ -48,7 +48,7 @@ export function conv2dGradW(c: RuleContext): void {
   const stride = range(c, 'stride', 1, 64);
   const upsample = range(c, 'upsample', 1, 64);
   const pad = range(c, 'padBefore', 0, kh) + range(c, 'padAfter', 0, kh);
-  if (kh !== kw) shapeFailure(c, 'the kernel must be square', ['dw']);
+  if (kh !== kw || kh > 64) shapeFailure(c, 'the kernel must be square and at most 64 wide', ['dw']);
   const out = (d: number): number => Math.floor((d * upsample + pad - kh) / stride) + 1;
   if (out(h) !== oh || out(w) !== ow) shapeFailure(c, `the output is ${out(h)} x ${out(w)}`, ['x', 'dy']);
 }

@@ -32,6 +32,12 @@ test('sizes of outputs are positive', () => {
   refuses(/at least two offsets/, OPS.gradStats, [t([9]), t([1], 'i32')]);
 });
 
+test('kernels of convolutions are square and at most 64 wide', () => {
+  const grads = (h: number, k: number, o: number) => [t([1, h, h, 2]), t([1, o, o, 3]), t([3, 2, k, k]), undefined];
+  assert.is(infers(OPS.conv2dGradW, grads(64, 64, 1), { padBefore: 0, padAfter: 0 }), undefined);
+  refuses(/at most 64 wide/, OPS.conv2dGradW, grads(65, 65, 1), { padBefore: 0, padAfter: 0 });
+});
+
 const adam = [t([9]), t([9]), t([9]), t([9]), undefined];
 
 test('adamw: step, betas, clipping', () => {
