@@ -65,7 +65,15 @@ function upload(engine: Engine, input: CaseInput, t: Ten, c: Case): Tensor {
 
 type Method = (...args: unknown[]) => Tensor | undefined;
 
-/** Calls the op as a user would; all its outputs and inputs, read afterwards. */
+/** Calls the op as a user would. */
+export function callOp(engine: Engine, c: Case, tensors: ReadonlyMap<string, Tensor>): Tensor | undefined {
+  const method = (engine.ops as unknown as Record<string, Method>)[camel(c.op.name)] as Method;
+  const required = c.decl.inputs.filter((i) => !i.optional).map((i) => tensors.get(i.name));
+  const optional = c.decl.inputs.filter((i) => i.optional && tensors.has(i.name)).map((i) => [i.name, tensors.get(i.name)]);
+  return method.call(engine.ops, ...required, { ...c.attrs, ...Object.fromEntries(optional) });
+}
+
+/** All outputs and inputs of the op, read before and after the call. */
 export async function runOn(engine: Engine, c: Case, drawn: Drawn): Promise<{ out: Reads; before: Reads; after: Reads }> {
   const scope = engine.openScope();
   try {
@@ -78,10 +86,7 @@ export async function runOn(engine: Engine, c: Case, drawn: Drawn): Promise<{ ou
     });
     for (const [name, t] of tensors) before[name] = await read(t);
     scope.run(() => {
-      const method = (engine.ops as unknown as Record<string, Method>)[camel(c.op.name)] as Method;
-      const required = c.decl.inputs.filter((i) => !i.optional).map((i) => tensors.get(i.name));
-      const optional = c.decl.inputs.filter((i) => i.optional && tensors.has(i.name)).map((i) => [i.name, tensors.get(i.name)]);
-      y = method.call(engine.ops, ...required, { ...c.attrs, ...Object.fromEntries(optional) });
+      y = callOp(engine, c, tensors);
     });
     const after: Record<string, Read> = {};
     for (const [name, t] of tensors) after[name] = await read(t);
@@ -92,7 +97,7 @@ export async function runOn(engine: Engine, c: Case, drawn: Drawn): Promise<{ ou
   }
 }
 
-const sameBits = (a: TypedData, b: TypedData): boolean =>
+export const sameBits = (a: TypedData, b: TypedData): boolean =>
   Buffer.from(a.buffer, a.byteOffset, a.byteLength).equals(Buffer.from(b.buffer, b.byteOffset, b.byteLength));
 
 /** Largest error against max(1, max |want|), and the first element beyond the tolerance. */

@@ -1,0 +1,76 @@
+// driver: timeout=300
+// Every op on inputs that are views: one element behind the start of their memory, between elements of NaN (or 9 million). The results have
+// the bits of the call on tensors of their own, and what lies around the views stays as it was.
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { allocate, type DType, type TypedData } from '../../ts/core/dtype.js';
+import { createEngine, type Engine, type Tensor } from '../../ts/engine/index.js';
+import { type Case, casesOf, DECLARED } from './cases.js';
+import { callOp, drawCase, runOn, sameBits } from './run.js';
+
+const seed = Number(process.env.NEXTSCALE_SEED ?? 20240403);
+const wanted = process.env.NEXTSCALE_OPS?.split(',');
+const views = suite('views as inputs');
+let engine: Engine;
+
+views.before(async () => {
+  engine = await createEngine({ threads: 2 });
+});
+views.after(async () => {
+  await engine.close();
+});
+
+// f16 and bf16 are bits here: 0xffff is a NaN of both.
+const AROUND: Readonly<Record<DType, number>> = { f32: Number.NaN, f16: 0xffff, bf16: 0xffff, i32: 9e6, u8: 255 };
+const BEFORE = 1;
+const BEHIND = 2;
+
+function surrounded(data: TypedData, dtype: DType): TypedData {
+  const out = allocate(dtype, data.length + BEFORE + BEHIND);
+  out.fill(AROUND[dtype]);
+  out.set(data, BEFORE);
+  return out;
+}
+
+async function problemsOf(c: Case): Promise<string[]> {
+  const plain = await runOn(
+    engine,
+    c,
+    drawCase(c, () => ({ tensors: {} }), seed),
+  );
+  const scope = engine.openScope();
+  try {
+    const bases = new Map<string, Tensor>();
+    let y: Tensor | undefined;
+    scope.run(() => {
+      const inputs = new Map<string, Tensor>();
+      for (const [name, { data, dtype, shape }] of Object.entries(plain.before)) {
+        const base = engine.tensor(surrounded(data, dtype), [data.length + BEFORE + BEHIND], dtype);
+        bases.set(name, base);
+        inputs.set(name, engine.view(base, BEFORE, shape));
+      }
+      y = callOp(engine, c, inputs);
+    });
+    const problems: string[] = [];
+    const [result] = Object.values(plain.out);
+    if (y && !(result && sameBits(await y.read(), result.data))) problems.push('the result has other bits');
+    for (const [name, base] of bases) {
+      const { data, dtype } = plain.after[name] as { data: TypedData; dtype: DType };
+      if (!sameBits(await base.read(), surrounded(data, dtype))) problems.push(`${name} or what lies around it has other bits`);
+    }
+    return problems.map((p) => `${c.op.name} ${c.label}: ${p}`);
+  } finally {
+    scope.close();
+  }
+}
+
+for (const op of DECLARED) {
+  if (wanted && !wanted.includes(op.name)) continue;
+  views(op.name, async () => {
+    const problems: string[] = [];
+    for (const c of casesOf(op, seed)) problems.push(...(await problemsOf(c)));
+    assert.is(problems.length, 0, problems.join('\n'));
+  });
+}
+
+views.run();
