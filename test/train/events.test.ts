@@ -105,6 +105,7 @@ test("a run writes the reference's tags", async () => {
     'AR_z_burnout/rest_hours',
     'weights',
     'samples/fake',
+    'config/text_summary',
   ])
     assert.ok(tags.has(tag), `${tag} is missing`);
 });

@@ -89,7 +89,7 @@ export class Reporter {
     this.emit({ type: 'progress', ep: state.ep, it: state.it, line }, false);
   }
 
-  /** Whoever watches the logs sees them grow; an error is kept and rejects the next flush that is awaited. */
+  /** Whoever watches the logs sees them grow; what cannot be written is tried again by the next flush. */
   private flushSometimes(now: boolean): void {
     const time = performance.now();
     if (!now && time - this.flushedAt < FLUSH_MS) return;

@@ -26,14 +26,30 @@ export class RunLog {
 
   static async open({ out, resume }: RunLogOptions): Promise<RunLog> {
     await mkdir(out, { recursive: true });
-    const jsonl = await LogFile.open(join(out, 'log.jsonl'), resume?.marks.jsonl);
-    const txt = await LogFile.open(join(out, 'log.txt'), resume?.marks.txt);
-    const board = await EventWriter.open(out, resume && { purgeStep: resume.gIt });
-    return new RunLog(out, jsonl, txt, board);
+    const opened: { close(): Promise<void> }[] = [];
+    const kept = async <F extends { close(): Promise<void> }>(opening: Promise<F>): Promise<F> => {
+      const file = await opening;
+      opened.push(file);
+      return file;
+    };
+    try {
+      const jsonl = await kept(LogFile.open(join(out, 'log.jsonl'), resume?.marks.jsonl));
+      const txt = await kept(LogFile.open(join(out, 'log.txt'), resume?.marks.txt));
+      const board = await kept(EventWriter.open(out, resume && { purgeStep: resume.gIt }));
+      await board.flush();
+      return new RunLog(out, jsonl, txt, board);
+    } catch (error) {
+      for (const file of opened) await file.close().catch(() => undefined);
+      throw error;
+    }
   }
 
-  async writeConfig(config: Record<string, unknown>): Promise<void> {
-    await writeWhole(join(this.out, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  /** To config.json, and as a text to TensorBoard. */
+  async writeConfig(config: Record<string, unknown>, step = 0): Promise<void> {
+    const text = JSON.stringify(config, null, 2);
+    await writeWhole(join(this.out, 'config.json'), `${text}\n`);
+    // four spaces: verbatim in Markdown
+    this.board.text('config', text.replace(/^/gm, '    '), step);
   }
 
   /** First lines of log.txt: who writes here. */

@@ -1,7 +1,8 @@
 // TensorBoard event files: TFRecords of Event messages (reference: torch.utils.tensorboard.SummaryWriter, tensorflow/core/util/event.proto).
-import { type FileHandle, open, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { AppendFile } from '../append-file.js';
 import { maskedCrc } from './crc32c.js';
 import { histogramOf } from './histogram.js';
 import { Message } from './proto.js';
@@ -19,14 +20,9 @@ export interface EventWriterOptions {
 
 /** Appends to a new event file of a folder. Calls only collect bytes; `flush` writes them. */
 export class EventWriter {
-  private pending: Uint8Array[] = [];
-  private bytes = 0;
-  private writing: Promise<void> = Promise.resolve();
-  private failed: unknown;
-
   private constructor(
     readonly path: string,
-    private readonly handle: FileHandle,
+    private readonly file: AppendFile,
     private readonly clock: () => number,
   ) {}
 
@@ -37,15 +33,14 @@ export class EventWriter {
     const seconds = await freeSecond(folder, Math.floor(clock()));
     for (let n = 0; ; n++) {
       const path = join(folder, `events.out.tfevents.${seconds}.${host}.${process.pid}.${n}`);
-      const handle = await open(path, 'wx').catch((error: NodeJS.ErrnoException) => {
+      const file = await AppendFile.open(path, FLUSH_BYTES, { flags: 'wx' }).catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'EEXIST') return undefined;
         throw error;
       });
-      if (!handle) continue;
-      const writer = new EventWriter(path, handle, clock);
+      if (!file) continue;
+      const writer = new EventWriter(path, file, clock);
       writer.event(0, (m) => m.text(3, 'brain.Event:2'));
       if (options.purgeStep !== undefined) writer.purge(options.purgeStep);
-      await writer.flush();
       return writer;
     }
   }
@@ -78,19 +73,13 @@ export class EventWriter {
     this.event(step, (m) => m.message(7, new Message().int(1, SESSION_START)));
   }
 
-  /** Everything written so far is with the system when this resolves. Rejects with the system's error, also of earlier writes. */
+  /** Everything written so far is with the system when this resolves. Rejects with the system's error; the next call tries again. */
   async flush(): Promise<void> {
-    this.drain();
-    await this.writing;
-    if (this.failed !== undefined) throw this.failed;
+    await this.file.flush();
   }
 
   async close(): Promise<void> {
-    try {
-      await this.flush();
-    } finally {
-      await this.handle.close();
-    }
+    await this.file.close();
   }
 
   private summary(step: number, value: Message): void {
@@ -100,22 +89,7 @@ export class EventWriter {
   private event(step: number, fill: (message: Message) => void): void {
     const message = new Message().double(1, this.clock()).int(2, step);
     fill(message);
-    const record = frame(message.finish());
-    this.pending.push(record);
-    this.bytes += record.length;
-    if (this.bytes >= FLUSH_BYTES) this.drain();
-  }
-
-  private drain(): void {
-    if (this.bytes === 0) return;
-    const data = Buffer.concat(this.pending);
-    this.pending = [];
-    this.bytes = 0;
-    this.writing = this.writing
-      .then(() => this.handle.appendFile(data))
-      .catch((error: unknown) => {
-        this.failed ??= error;
-      });
+    this.file.append(frame(message.finish()));
   }
 }
 
