@@ -12,6 +12,7 @@
 #include <cmath>
 
 #include "native/cpu/context.h"
+#include "native/cpu/indices.h"
 #include "native/cpu/softmax-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -86,26 +87,13 @@ namespace ns::cpu {
 HWY_EXPORT(EntropyRows);
 HWY_EXPORT(EntropyGradRows);
 
-namespace {
-
-Status checkTargets(const char* op, const int32_t* target, int64_t rows, int64_t n) {
-  for (int64_t r = 0; r < rows; r++) {
-    if (target[r] < 0 || target[r] >= n) {
-      return failure(NS_INDEX, "[%s] target[%lld] is %d, accepted: 0 to %lld", op, (long long)r, target[r], (long long)(n - 1));
-    }
-  }
-  return {};
-}
-
-}  // namespace
-
 namespace kernels {
 
 Status cross_entropy(Context& ctx, const NsCall& call, const op::cross_entropy::Params& p) {
   const NsTensor& t = call.in[0];
   const int64_t n = t.dims[t.ndim - 1], rows = count(call.in[1]);
   const int32_t* target = in<int32_t>(call, 1);
-  if (Status s = checkTargets("cross_entropy", target, rows, n); !s.ok()) return s;
+  if (Status s = checkIndices("cross_entropy", "target", target, rows, n); !s.ok()) return s;
   const float* x = in<float>(call, 0);
   float* loss = out<float>(call, 0);
   const auto body = HWY_DYNAMIC_DISPATCH(EntropyRows);
@@ -118,7 +106,7 @@ Status cross_entropy_grad(Context& ctx, const NsCall& call, const op::cross_entr
   const NsTensor& t = call.in[0];
   const int64_t n = t.dims[t.ndim - 1], rows = count(call.in[1]);
   const int32_t* target = in<int32_t>(call, 1);
-  if (Status s = checkTargets("cross_entropy_grad", target, rows, n); !s.ok()) return s;
+  if (Status s = checkIndices("cross_entropy_grad", "target", target, rows, n); !s.ok()) return s;
   const float* x = in<float>(call, 0);
   const float* dLoss = in<float>(call, 2);
   float* dx = out<float>(call, 0);

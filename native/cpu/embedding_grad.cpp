@@ -10,6 +10,7 @@
 #include "hwy/highway.h"
 // clang-format on
 #include "native/cpu/context.h"
+#include "native/cpu/indices.h"
 #include "native/cpu/simd_loop-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -36,15 +37,6 @@ namespace {
 constexpr int64_t kColumns = 256;
 constexpr int64_t kGrain = 16384;
 
-Status checkIndices(const char* op, const int32_t* idx, int64_t n, int64_t V) {
-  for (int64_t i = 0; i < n; i++) {
-    if (idx[i] >= 0 && idx[i] < V) continue;
-    return failure(NS_INDEX, "[%s] idx[%lld] is %d, accepted: 0 to %lld", op, static_cast<long long>(i), idx[i],
-                   static_cast<long long>(V - 1));
-  }
-  return {};
-}
-
 // order[start[v]] to order[start[v + 1] - 1]: the positions of v in idx, ascending.
 void sortPositions(const int32_t* idx, int64_t n, int64_t V, int64_t* start, int64_t* order) {
   std::memset(start, 0, static_cast<size_t>(V + 2) * sizeof(int64_t));
@@ -62,7 +54,7 @@ Status embedding_grad(Context& ctx, const NsCall& call, const op::embedding_grad
   const int32_t* idx = in<int32_t>(call, In::idx);
   const float* dy = in<float>(call, In::dy);
   float* table = mut<float>(call, In::dTable);
-  if (Status s = checkIndices("embedding_grad", idx, n, V); !s.ok() || n * C == 0) return s;
+  if (Status s = checkIndices("embedding_grad", "idx", idx, n, V); !s.ok() || n * C == 0) return s;
   int64_t* start = static_cast<int64_t*>(ctx.shared.bytes(0, static_cast<size_t>(V + 2 + n) * sizeof(int64_t)));
   int64_t* order = start + V + 2;
   sortPositions(idx, n, V, start, order);
@@ -83,7 +75,7 @@ Status scatter_rows(Context& ctx, const NsCall& call, const op::scatter_rows::Pa
   const int32_t* idx = in<int32_t>(call, In::idx);
   const float* src = in<float>(call, In::src);
   float* dst = mut<float>(call, In::dst);
-  if (Status s = checkIndices("scatter_rows", idx, n, V); !s.ok() || n == 0) return s;
+  if (Status s = checkIndices("scatter_rows", "idx", idx, n, V); !s.ok() || n == 0) return s;
   // A thread copies its columns of all rows, one after the other: the last of equal indices stays.
   const int64_t grain = kGrain / n + 16;
   ctx.pool.parallelFor(C, grain, [&](int64_t b, int64_t e, int) {
@@ -96,7 +88,7 @@ Status bincount(Context& ctx, const NsCall& call, const op::bincount::Params& p)
   const int64_t n = count(call.in[0]);
   const int32_t* idx = in<int32_t>(call, 0);
   float* y = out<float>(call, 0);
-  if (Status s = checkIndices("bincount", idx, n, p.n); !s.ok()) return s;
+  if (Status s = checkIndices("bincount", "idx", idx, n, p.n); !s.ok()) return s;
   int64_t* counts = static_cast<int64_t*>(ctx.shared.bytes(0, static_cast<size_t>(p.n) * sizeof(int64_t)));
   std::memset(counts, 0, static_cast<size_t>(p.n) * sizeof(int64_t));
   for (int64_t i = 0; i < n; i++) counts[idx[i]]++;

@@ -43,7 +43,7 @@ HWY_INLINE float RowMax(const float* x, int64_t n, float scale) {
   SoftV nan = hn::Zero(d);
   SoftmaxWalk(x, n, scale, [&](SoftV v, int64_t) {
     top = hn::Max(top, v);
-    nan = hn::Or(nan, hn::VecFromMask(d, hn::Ne(v, v)));
+    nan = hn::Or(nan, hn::VecFromMask(d, hn::IsNaN(v)));
   });
   if (!hn::AllFalse(d, hn::MaskFromVec(nan))) return std::numeric_limits<float>::quiet_NaN();
   return hn::GetLane(hn::MaxOfLanes(d, top));

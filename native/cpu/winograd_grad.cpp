@@ -22,8 +22,8 @@ namespace ns::cpu {
 constexpr int64_t kGradTiles = 32;  // per block
 constexpr int64_t kGradAhead = 8;   // pixels that the transforms fetch in advance
 constexpr int64_t kGradPoints = 16;
-constexpr int64_t kGradRows = 84;   // of n per unit
-constexpr int64_t kGradPanels = 5;  // per unit
+constexpr int64_t kUnitRows = 84;   // of n per unit
+constexpr int64_t kUnitPanels = 5;  // per unit
 }  // namespace ns::cpu
 #endif
 
@@ -192,8 +192,8 @@ void RunGradUnit(const WinogradGrad& g, const TnProduct& p, const TnTiles& t, co
 
 void GradParallel(Context& ctx, const WinogradGrad& g, const TnProduct& p, float* sums) {
   const TnTiles t(p.n);
-  const int64_t tileGroups = ceilDiv(t.count, std::max<int64_t>(1, kGradRows / kRows)), tiles = ceilDiv(t.count, tileGroups);
-  const int64_t panelGroups = ceilDiv(p.panels, kGradPanels), panels = ceilDiv(p.panels, panelGroups);
+  const int64_t tileGroups = ceilDiv(t.count, std::max<int64_t>(1, kUnitRows / kRows)), tiles = ceilDiv(t.count, tileGroups);
+  const int64_t panelGroups = ceilDiv(p.panels, kUnitPanels), panels = ceilDiv(p.panels, panelGroups);
   const int64_t aPlane = Plane(tiles), wPlane = Plane(panels);
   const size_t a = static_cast<size_t>(kGradPoints * aPlane), w = static_cast<size_t>(kGradPoints * wPlane);
   const size_t acc = static_cast<size_t>(kGradPoints * tiles * kRows * panels * kPanel);
