@@ -28,9 +28,9 @@ struct Rng {
   float normal() { return static_cast<float>(std::sqrt(-2.0 * std::log(uniform() + 1e-300)) * std::cos(6.283185307179586 * uniform())); }
 };
 
-// A tensor between two runs of sentinel bytes; odd bytes in front make sure that no kernel needs alignment beyond the element.
+// A tensor between two runs of sentinel bytes, aligned to 4 bytes and to no more: a kernel that needs a vector's alignment ends here.
 struct Tensor {
-  static constexpr size_t kGuard = 64;
+  static constexpr size_t kGuard = 68;
   std::vector<unsigned char> store;
   NsTensor t = {};
   size_t bytes = 0;
