@@ -201,6 +201,7 @@ test('a run with other options is refused, with their names; what may change may
   const longer = await nextscale([...varArgs(out), '--ep', '4', '--keep', '3']);
   assert.is(longer.code, 0, longer.stderr);
   assert.match(longer.stderr, /\[auto_resume success\] .*epoch 3, iteration 0/);
+  assert.match(longer.stderr, /options that differ from those of the checkpoint: .*ep 3 -> 4/);
   const never = await nextscale([...varArgs(out), '--resume', 'never']);
   assert.is(never.code, 2);
   assert.match(never.stderr, /holds a run/);

@@ -182,6 +182,18 @@ test("resume 'never' refuses a folder that holds a run; a path takes that checkp
   assert.ok(existsSync(join(other, 'ar-ckpt-last.pth')));
 });
 
+test('a checkpoint from elsewhere does not replace the run of a folder', async () => {
+  const [out, other] = [folder(), folder()];
+  for (const dir of [out, other]) await fakeRun(dir, all(1), {}, stopAfter(3));
+  const path = join(other, 'ar-ckpt-last.pth');
+  await fakeRun(out, all(1), {}, { resume: path }).then(
+    () => assert.unreachable(),
+    (error: Error) => assert.match(error.message, /holds another run/),
+  );
+  const { result } = await fakeRun(other, all(1), {}, { resume: path });
+  assert.is(result.status, 'finished');
+});
+
 test('weights alone are no run to go on from', async () => {
   const { writePth } = await import('../../ts/checkpoint/index.js');
   const path = join(folder(), 'weights.pth');

@@ -19,8 +19,8 @@ export class AppendFile {
     this.position = size;
   }
 
-  /** Opens for appending behind the first `keep` bytes of what is there, all of it by default; 'wx': fails where the file exists. */
-  static async open(path: string, flushBytes: number, options: { keep?: number; flags?: 'a' | 'wx' } = {}): Promise<AppendFile> {
+  /** Opens for appending behind the first `keep` bytes of what is there, all of it by default; 'ax': fails where the file exists. */
+  static async open(path: string, flushBytes: number, options: { keep?: number; flags?: 'a' | 'ax' } = {}): Promise<AppendFile> {
     const { keep = Number.POSITIVE_INFINITY, flags = 'a' } = options;
     const handle = await open(path, flags);
     try {

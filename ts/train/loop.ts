@@ -11,7 +11,7 @@ import { checkLoopConfig, LogPlan } from './loop-config.js';
 import { LoopState } from './loop-state.js';
 import type { TrainOptions, TrainResult } from './options.js';
 import { Reporter } from './reporter.js';
-import { type FoundCheckpoint, findCheckpoint, openRunCheckpoint } from './resume.js';
+import { changedOptions, type FoundCheckpoint, findCheckpoint, openRunCheckpoint } from './resume.js';
 import { RunLog } from './run-log.js';
 import { encodeState } from './saved.js';
 import { assemble, takeBack } from './snapshot.js';
@@ -108,11 +108,20 @@ class Run<B extends Batch> {
   private async find(): Promise<FoundCheckpoint | undefined> {
     const { resume = 'auto', out } = this.options;
     const verify = (path: string) => this.store.verify(path);
-    if (resume !== 'auto' && resume !== 'never') return { ...(await openRunCheckpoint(resume, verify)), warnings: [] };
     const candidates = await this.store.candidates();
+    if (resume !== 'auto' && resume !== 'never') {
+      if (candidates.length > 0 && !this.holds(resume))
+        throw new ArgumentError(`resume is ${resume}, and ${out} holds another run (${candidates[0]}): give another folder`);
+      return { ...(await openRunCheckpoint(resume, verify)), warnings: [] };
+    }
     if (resume === 'never' && candidates.length > 0)
       throw new ArgumentError(`resume is never, and ${out} holds a run (${candidates[0]}): give another folder, or resume auto`);
     return await findCheckpoint(candidates, verify);
+  }
+
+  /** Whether a file lies in the run's folder. */
+  private holds(path: string): boolean {
+    return resolve(dirname(path)) === resolve(this.options.out);
   }
 
   private async begin(found: FoundCheckpoint | undefined): Promise<void> {
@@ -121,18 +130,20 @@ class Run<B extends Batch> {
     const marks = found && (await takeBack(options, state, found));
     if (found) this.store.resumedFrom(found.path, state.gIt);
     // a checkpoint from elsewhere starts logs of its own
-    const own = found && resolve(dirname(found.path)) === resolve(out) ? marks : undefined;
+    const own = found && this.holds(found.path) ? marks : undefined;
     this.log = await RunLog.open({ out, ...(own ? { resume: { marks: own, gIt: state.gIt } } : {}) });
     this.reporter = new Reporter(this.log, task.head, config, this.iters, state, options.onEvent);
     this.log.head({ is_master: true, ...options.head });
-    await this.log.writeConfig(args);
+    await this.log.writeConfig(args, state.gIt);
     const { ep, it, gIt } = state;
     const maxIt = config.ep * this.iters;
     const { parameters } = options.optimizer;
     this.reporter.emit({ type: 'start', out, family: task.family, ep, it, itersPerEp: this.iters, maxIt, parameters });
     for (const message of found?.warnings ?? []) this.reporter.warn('checkpoint', `${message}; an older checkpoint is taken`);
-    if (found) this.reporter.emit({ type: 'resume', path: found.path, ep, it, gIt });
-    else await this.prepare();
+    if (!found) return await this.prepare();
+    this.reporter.emit({ type: 'resume', path: found.path, ep, it, gIt });
+    const changed = changedOptions(found.state.args, args);
+    if (changed.length > 0) this.reporter.warn('config', `options that differ from those of the checkpoint: ${changed.join(', ')}`);
   }
 
   private async prepare(): Promise<void> {

@@ -67,6 +67,16 @@ export function differingOptions(
   return names.filter((name) => text(saved[name]) !== text(now[name])).map((name) => ({ name, saved: saved[name], now: now[name] }));
 }
 
+/** What differs although it may: `ep 3 -> 4`. */
+export function changedOptions(saved: StateValue, now: Record<string, unknown>): string[] {
+  const all = differingOptions(
+    (saved ?? {}) as Record<string, unknown>,
+    JSON.parse(JSON.stringify(now)) as Record<string, unknown>,
+    new Set(),
+  );
+  return all.map((d) => `${d.name} ${JSON.stringify(d.saved ?? null)} -> ${JSON.stringify(d.now ?? null)}`);
+}
+
 /** Throws ArgumentError that names every option in which a run and its checkpoint differ. */
 export function checkCompatible(
   path: string,

@@ -33,7 +33,7 @@ export class EventWriter {
     const seconds = await freeSecond(folder, Math.floor(clock()));
     for (let n = 0; ; n++) {
       const path = join(folder, `events.out.tfevents.${seconds}.${host}.${process.pid}.${n}`);
-      const file = await AppendFile.open(path, FLUSH_BYTES, { flags: 'wx' }).catch((error: NodeJS.ErrnoException) => {
+      const file = await AppendFile.open(path, FLUSH_BYTES, { flags: 'ax' }).catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'EEXIST') return undefined;
         throw error;
       });
