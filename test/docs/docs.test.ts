@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { runChild } from '../../scripts/testing/child.mjs';
+import { VAR_FIELDS } from '../../ts/train/config/var.js';
+import { VQVAE_FIELDS } from '../../ts/train/config/vqvae.js';
 import { type Block, blocksOf, commandsOf, kindOf, setupProblem } from './blocks.js';
 import { makeFolder, writeSamples } from './folder.js';
 
@@ -81,6 +83,12 @@ test('docs/inside names files that exist', () => {
     const links = [...text.matchAll(/\]\(([^)#:]+)\)/g)].map((match) => match[1]!);
     for (const link of links) assert.ok(existsSync(join(root, 'docs/inside', link)), `docs/inside/${name}: ${link} does not exist`);
   }
+});
+
+test('the guide knows every option of training', () => {
+  const text = readFileSync(join(root, 'docs/guide/training.md'), 'utf8');
+  const missing = Object.keys({ ...VQVAE_FIELDS, ...VAR_FIELDS }).filter((name) => !new RegExp(`--${name}\\b`).test(text));
+  assert.equal(missing, []);
 });
 
 test('a broken block is found', async () => {

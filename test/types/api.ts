@@ -127,7 +127,7 @@ export async function trains(engine: Engine, task: Task<ImageBatch>, params: Par
   const second: Task = await VarTask.create(engine, { weights: await weightsOf(model) }, { config: { depth: 2 } });
   sure<Equal<typeof own.best.metric | typeof second.best.metric, string>>();
   using tape = new Tape(engine);
-  const loss = tape.run(() => tape.ops.reduce(engine.tensor([1, 2], [1, 2]), { fn: 'mean' }));
+  const loss = tape.run(() => tape.ops.reduce(engine.tensor(Float32Array.of(1, 2), [1, 2]), { fn: 'mean' }));
   sure<Equal<ReturnType<typeof tape.backward>, Promise<void>>>();
   await tape.backward(loss, { scale: 2 });
 }
