@@ -1,5 +1,6 @@
+export { DivergedError } from './errors.js';
 export type * from './events.js';
-export { DivergedError, train } from './loop.js';
+export { train } from './loop.js';
 export { checkLoopConfig, LOOP_DEFAULTS, LogPlan, type LoopConfig } from './loop-config.js';
 export { type LoopOptimizer, ModelOptimizer, type OptimizerState } from './optimizer.js';
 export type { TrainOptions, TrainResult } from './options.js';

@@ -5,6 +5,7 @@ import { checkSignal, checkString } from '../core/check.js';
 import { AbortError, ArgumentError, NextscaleError } from '../core/errors.js';
 import type { Batch } from '../data/index.js';
 import { annealGroups, lrWdAt, type SchedulePoint, type StepReport } from '../optim/index.js';
+import { DivergedError } from './errors.js';
 import type { CheckpointReason } from './events.js';
 import { lockFolder } from './lock.js';
 import { checkLoopConfig, LogPlan } from './loop-config.js';
@@ -17,13 +18,6 @@ import { encodeState } from './saved.js';
 import { assemble, takeBack } from './snapshot.js';
 import { CheckpointStore } from './store.js';
 import type { Metrics, StepInfo, StepResult } from './task.js';
-
-/** Skipped steps in a row came back after every rewind. */
-export class DivergedError extends NextscaleError {
-  constructor(message: string) {
-    super('ERR_DIVERGED', message);
-  }
-}
 
 /**
  * Trains until the last epoch or until the signal fires. The run folder and its logs are written on the way; interrupted and resumed runs
