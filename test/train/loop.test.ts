@@ -6,8 +6,8 @@ import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../../ts/checkpoint/index.js';
 import { lrWdAt } from '../../ts/optim/index.js';
 import type { StepEvent } from '../../ts/train/events.js';
-import { decodeState, SavedTensor } from '../../ts/train/index.js';
-import { fakeConfig } from './fake.js';
+import { decodeState, SavedTensor, train } from '../../ts/train/index.js';
+import { FakeOptimizer, FakeTask, fakeBatches, fakeConfig } from './fake.js';
 import { fakeRun, folder, logged } from './support.js';
 
 const steps = (events: readonly { type: string }[]): StepEvent[] => events.filter((e) => e.type === 'step') as StepEvent[];
@@ -59,9 +59,10 @@ for (const [what, fake, reason] of [
   });
 
 test('in an accumulation one bad loss skips the whole step', async () => {
-  const { optimizer, result } = await fakeRun(folder(), { ac: 3 }, { badLoss: (gIt) => gIt === 3 });
+  const { optimizer, result, events } = await fakeRun(folder(), { ac: 3 }, { badLoss: (gIt) => gIt === 3 });
   assert.is(result.skipped, 1);
   assert.is(optimizer.steps, 8);
+  assert.match(warnings(events, 'skipped')[0]!.message, /iteration 5: loss is NaN \(/, 'the loss of the last iteration was fine');
 });
 
 test('after max_nan skipped steps in a row the run goes back to the last good checkpoint, by the same path', async () => {
@@ -163,6 +164,49 @@ test('checkpoints come by iterations, by minutes, and at the ends of epochs', as
   assert.equal(at, ['0 start', '5 steps', '7 epoch', '10 steps', '14 epoch', '15 steps', '20 steps', '21 epoch', '25 steps', '28 end']);
 });
 
+test('iterations whose number is a multiple of an epoch count as well', async () => {
+  const { events } = await fakeRun(folder(), { save_it: 7, save_ep: false, val_ep: 9 });
+  assert.equal(
+    events.filter((e) => e.type === 'checkpoint').map((e) => e.gIt),
+    [0, 7, 14, 21, 28],
+  );
+});
+
+test('the best that could not be written is not the best', async () => {
+  const { CheckpointStore } = await import('../../ts/train/store.js');
+  const { save } = CheckpointStore.prototype;
+  CheckpointStore.prototype.save = async function (value, gIt) {
+    if (gIt === 14) throw new Error('ENOSPC: no space left on device');
+    return await save.call(this, value, gIt);
+  };
+  try {
+    const out = folder();
+    const values = [3, 4];
+    const { events, result } = await fakeRun(out, {}, { evaluation: (epochs) => values[(epochs - 1) >> 1]! });
+    assert.equal(
+      events.flatMap((e) => (e.type === 'checkpoint' && e.best !== undefined ? [e.gIt] : [])),
+      [28],
+    );
+    assert.is(result.best, 4);
+    assert.ok(existsSync(join(out, 'ar-ckpt-best.pth')));
+  } finally {
+    CheckpointStore.prototype.save = save;
+  }
+});
+
+test('every image that cannot be used is named once, also those of the validation part', async () => {
+  const batches = fakeBatches();
+  const validation = { ...fakeBatches({ iters: 2 }), skipped: new Map([['c.png', 'the file is empty']]) };
+  (batches.skipped as Map<string, string>).set('a.png', 'not an image');
+  const out = folder();
+  const task = new FakeTask();
+  await train({ task, optimizer: new FakeOptimizer(task, 1), batches, validation, config: fakeConfig(), out });
+  assert.equal(
+    logged(out, 'warning').map((row) => row.message),
+    ['a.png: not an image; another image stands in its place', 'c.png: the file is empty; another image stands in its place'],
+  );
+});
+
 test('a checkpoint that cannot be written is a warning, except the last', async () => {
   const { CheckpointStore } = await import('../../ts/train/store.js');
   const { save } = CheckpointStore.prototype;
@@ -221,8 +265,6 @@ test('options out of range are refused by name', async () => {
 });
 
 test('data that ends early is an error', async () => {
-  const { train } = await import('../../ts/train/index.js');
-  const { FakeTask, FakeOptimizer, fakeBatches } = await import('./fake.js');
   const task = new FakeTask();
   const batches = { ...fakeBatches(), iters: 9 };
   await train({ task, optimizer: new FakeOptimizer(task, 1), batches, config: fakeConfig(), out: folder() }).then(

@@ -84,7 +84,6 @@ export async function runTraining(ctx: Context, prepared: Prepared, options: Run
     try {
       ctx.note(summary(parts, prepared, engine));
       const result = await runParts(ctx, parts, prepared, engine, options, command);
-      for (const [name, why] of parts.batches.skipped) ctx.warn(`${name}: ${why}; another image stood in its place`);
       const exported = result.status === 'finished' ? await exportFinal(parts, args.local_out_dir_path, ctx.signal) : undefined;
       report(ctx, result, exported);
       return result;

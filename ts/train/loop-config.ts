@@ -1,6 +1,6 @@
 import { checkBoolean, checkInt, checkNumber, checkString } from '../core/check.js';
 import { ArgumentError } from '../core/errors.js';
-import { lrWdAt } from '../optim/index.js';
+import { lrWdAt, type SchedulePoint } from '../optim/index.js';
 import { linspaceInt } from './format.js';
 
 /** What the loop itself needs of a configuration; names as in the reference, the derived ones filled in. */
@@ -67,6 +67,11 @@ export function checkLoopConfig(c: LoopConfig): LoopConfig {
   if (c.wp > c.ep) throw new ArgumentError(`wp is ${c.wp}: expected a number of epochs up to ep, ${c.ep}`);
   lrWdAt({ sche: c.sche, peakLr: c.tlr, wd: c.twd, wdEnd: c.twde, wpIt: 0, maxIt: 2, wp0: c.wp0, wpe: c.wpe }, 0);
   return c;
+}
+
+/** Learning rate and weight decay of iteration gIt; `iters`: of an epoch. */
+export function ratesAt({ sche, tlr, twd, twde, wp, wp0, wpe, ep }: LoopConfig, iters: number, gIt: number): SchedulePoint {
+  return lrWdAt({ sche, peakLr: tlr, wd: twd, wdEnd: twde, wpIt: wp * iters, maxIt: ep * iters, wp0, wpe }, gIt);
 }
 
 /** Which iterations print, read their metrics, and read detailed ones; a function of the iteration alone, so that resuming changes nothing. */

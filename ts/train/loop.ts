@@ -4,17 +4,18 @@ import { dirname, resolve } from 'node:path';
 import { checkSignal, checkString } from '../core/check.js';
 import { AbortError, ArgumentError, NextscaleError } from '../core/errors.js';
 import type { Batch } from '../data/index.js';
-import { annealGroups, lrWdAt, type SchedulePoint, type StepReport } from '../optim/index.js';
+import { annealGroups, type StepReport } from '../optim/index.js';
 import { DivergedError } from './errors.js';
 import type { CheckpointReason } from './events.js';
 import { lockFolder } from './lock.js';
-import { checkLoopConfig, LogPlan } from './loop-config.js';
+import { checkLoopConfig, LogPlan, ratesAt } from './loop-config.js';
 import { LoopState } from './loop-state.js';
 import type { TrainOptions, TrainResult } from './options.js';
 import { Reporter } from './reporter.js';
 import { changedOptions, type FoundCheckpoint, findCheckpoint, openRunCheckpoint } from './resume.js';
 import { RunLog } from './run-log.js';
 import { encodeState } from './saved.js';
+import { SkippedImages } from './skipped.js';
 import { assemble, takeBack } from './snapshot.js';
 import { CheckpointStore } from './store.js';
 import type { Metrics, StepInfo, StepResult } from './task.js';
@@ -29,11 +30,16 @@ export async function train<B extends Batch>(options: TrainOptions<B>): Promise<
   checkString('out', options.out);
   if (options.signal !== undefined) checkSignal(options.signal);
   const run = await Run.open(options);
+  let result: TrainResult;
   try {
-    return await run.go();
-  } finally {
-    await run.close();
+    result = await run.go();
+  } catch (error) {
+    // the first error counts
+    await run.close().catch(() => undefined);
+    throw error;
   }
+  await run.close();
+  return result;
 }
 
 type Ended = 'done' | 'stop' | 'rewind';
@@ -49,6 +55,9 @@ class Run<B extends Batch> {
   private lastSaved: string | null = null;
   /** Where the last checkpoint stands. */
   private savedPoint = '';
+  /** The first loss of the accumulation under way that was not finite. */
+  private badLoss: number | undefined;
+  private readonly skippedImages: SkippedImages;
 
   private constructor(
     private readonly options: TrainOptions<B>,
@@ -59,6 +68,7 @@ class Run<B extends Batch> {
     this.plan = new LogPlan(options.config, this.iters);
     this.clock = options.clock ?? (() => performance.now() / 1000);
     this.savedAt = this.clock();
+    this.skippedImages = new SkippedImages([options.batches, options.validation]);
   }
 
   private get iters(): number {
@@ -186,19 +196,12 @@ class Run<B extends Batch> {
     }
   }
 
-  private rates(gIt: number): SchedulePoint {
-    const { config } = this.options;
-    const wpIt = config.wp * this.iters;
-    const { sche, tlr: peakLr, twd: wd, twde: wdEnd, wp0, wpe } = config;
-    return lrWdAt({ sche, peakLr, wd, wdEnd, wpIt, maxIt: config.ep * this.iters, wp0, wpe }, gIt);
-  }
-
   /** One micro-batch, and the optimizer's step where its turn has come. True: the run has to go back. */
   private async iteration(batch: B, since: number, got: number): Promise<boolean> {
     const { state, options, plan, reporter, iters } = this;
     const { task, optimizer, config } = options;
     const { ep, it, gIt } = state;
-    const point = this.rates(gIt);
+    const point = ratesAt(config, iters, gIt);
     const rates = { ...point, ...annealGroups(optimizer.groups, point) };
     if (gIt % config.ac === 0) optimizer.zeroGrads();
     const stepping = (gIt + 1) % config.ac === 0;
@@ -207,7 +210,10 @@ class Run<B extends Batch> {
     const info: StepInfo = { ep, it, gIt, itersPerEp: iters, maxIt, stepping, lossScale: optimizer.lossScale, log, detailed };
     const result = await task.step(batch, info);
     state.lastLoss = result.loss;
-    if (!Number.isFinite(result.loss)) state.badLoss = true;
+    if (!Number.isFinite(result.loss)) {
+      state.badLoss = true;
+      this.badLoss ??= result.loss;
+    }
     const report = stepping ? await optimizer.step(state.badLoss) : undefined;
     const skipped = report?.skipped ?? false;
     this.count(result, report, log, rates.maxLr);
@@ -216,9 +222,12 @@ class Run<B extends Batch> {
     const seconds = (now - since) / 1000;
     state.seconds += seconds;
     reporter.step({ result, report, rates, stepping, skipped, log, detailed, print, seconds, dataSeconds: (got - since) / 1000 });
-    if (skipped) this.warnSkipped(report!);
+    if (skipped) reporter.skippedStep(report!, this.badLoss);
     for (const message of warnings) reporter.warn('task', message);
-    if (stepping) state.badLoss = false;
+    if (stepping) {
+      state.badLoss = false;
+      this.badLoss = undefined;
+    }
     state.it++;
     state.gIt++;
     return state.streak >= config.max_nan;
@@ -239,31 +248,24 @@ class Run<B extends Batch> {
     state.meters.update({ tlr: lr, ...(state.gradNorm >= 0 ? { tnm: state.gradNorm } : {}), ...Object.fromEntries(finite) });
   }
 
-  private warnSkipped(report: StepReport): void {
-    const { state, reporter } = this;
-    const loss = state.badLoss ? `loss is ${state.lastLoss}` : '';
-    const grads = report.nonFinite > 0 ? `${report.nonFinite} gradients are not finite, first in ${report.firstBad}` : '';
-    const why = [loss, grads].filter((text) => text !== '').join('; ');
-    reporter.warn(
-      'skipped',
-      `step skipped in epoch ${state.ep}, iteration ${state.it}: ${why} (${state.streak} in a row, ${state.skipped} in all)`,
-    );
-  }
-
   /** Skipped steps in a row may come from weights that are broken already: what is on disk from before them is kept. */
   private get sound(): boolean {
     return this.state.streak === 0 && !this.state.badLoss;
   }
 
   private async saveIfDue(): Promise<void> {
-    const { config } = this.options;
-    if (config.save_it > 0 && this.state.gIt % config.save_it === 0) this.due = 'steps';
-    if (config.save_min > 0 && this.clock() - this.savedAt >= 60 * config.save_min) this.due ??= 'time';
+    this.noteDue();
     if (this.due && this.sound) await this.save(this.due, false);
   }
 
-  /** Writes the present state. A failure is a warning unless the file is needed. */
-  private async save(reason: CheckpointReason, needed: boolean, best = false): Promise<void> {
+  private noteDue(): void {
+    const { config } = this.options;
+    if (config.save_it > 0 && this.state.gIt % config.save_it === 0) this.due = 'steps';
+    if (config.save_min > 0 && this.clock() - this.savedAt >= 60 * config.save_min) this.due ??= 'time';
+  }
+
+  /** Writes the present state. A failure is a warning unless the file is needed; then the next occasion is waited for. */
+  private async save(reason: CheckpointReason, needed: boolean, best = false): Promise<boolean> {
     const { state, store, reporter, options } = this;
     const since = performance.now();
     try {
@@ -272,13 +274,15 @@ class Run<B extends Batch> {
       if (best) await store.copyBest();
       this.lastSaved = store.last;
       this.savedPoint = `${state.ep}/${state.it}`;
-      this.due = undefined;
       const seconds = (performance.now() - since) / 1000;
       reporter.checkpoint({ path: store.last, reason, bytes, seconds, ...(best ? { best: store.best } : {}) });
+      return true;
     } catch (error) {
       if (needed || !(error instanceof Error)) throw error;
       reporter.warn('checkpoint', `no checkpoint could be written: ${error.message}`);
+      return false;
     } finally {
+      this.due = undefined;
       this.savedAt = this.clock();
     }
   }
@@ -289,6 +293,7 @@ class Run<B extends Batch> {
     const { config, task } = options;
     const last = state.ep + 1 === config.ep;
     const due = options.validation !== undefined && (last || (state.ep + 1) % config.val_ep === 0);
+    const bestBefore = state.best;
     let better = false;
     if (due) {
       const evaluated = await this.evaluate();
@@ -298,14 +303,19 @@ class Run<B extends Batch> {
     const means = state.meters.averages();
     const { metrics: extra, warnings } = task.endEpoch?.() ?? { metrics: {}, warnings: [] };
     state.noteMeans(means);
-    reporter.epoch(means, extra, due ? state.evaluation : {}, this.rates(Math.max(state.gIt - 1, 0)));
+    reporter.epoch(means, extra, due ? state.evaluation : {}, ratesAt(config, this.iters, Math.max(state.gIt - 1, 0)));
     for (const message of warnings) reporter.warn('task', message);
+    this.skippedImages.tell(reporter);
     if (due && task.images) await this.log.images(await task.images(), state.ep + 1);
     state.ep++;
     state.it = 0;
     state.epochSkipped = 0;
     state.meters.reset();
-    if (last || ((config.save_ep || due || this.due) && this.sound)) await this.save(last ? 'end' : 'epoch', last, better);
+    this.noteDue();
+    const saving = last || ((config.save_ep || due || this.due !== undefined) && this.sound);
+    const saved = saving && (await this.save(last ? 'end' : 'epoch', last, better));
+    // what was not kept cannot be the best
+    if (better && !saved) state.best = bestBefore;
     return true;
   }
 
@@ -367,7 +377,8 @@ class Run<B extends Batch> {
   }
 
   private async stopped(): Promise<TrainResult> {
-    const { state, store, sound } = this;
+    const { state, store, sound, reporter } = this;
+    this.skippedImages.tell(reporter);
     if (sound && this.savedPoint !== `${state.ep}/${state.it}`) await this.save('stop', true);
     const where = `epoch ${state.ep}, iteration ${state.it}`;
     const line = sound
@@ -380,19 +391,7 @@ class Run<B extends Batch> {
     const { state, options } = this;
     this.reporter.end(status, line);
     const { ep, gIt, lastLoss: loss, bestMeans, evaluation, best, skipped, seconds } = state;
-    return {
-      status,
-      out: options.out,
-      ep,
-      gIt,
-      loss,
-      bestMeans,
-      evaluation,
-      best,
-      skipped,
-      rewinds: this.rewinds,
-      seconds,
-      checkpoint: this.lastSaved,
-    };
+    const reached = { ep, gIt, loss, bestMeans, evaluation, best, skipped, rewinds: this.rewinds, seconds };
+    return { status, out: options.out, ...reached, checkpoint: this.lastSaved };
   }
 }

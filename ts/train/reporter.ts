@@ -52,6 +52,15 @@ export class Reporter {
     this.emit({ type: 'warning', code, message, gIt: this.state.gIt });
   }
 
+  /** A step that was not taken; `badLoss`: the first loss of its accumulation that was not finite. */
+  skippedStep({ nonFinite, firstBad }: StepReport, badLoss: number | undefined): void {
+    const { ep, it, streak, skipped } = this.state;
+    const loss = badLoss === undefined ? [] : [`loss is ${badLoss}`];
+    const grads = nonFinite > 0 ? [`${nonFinite} gradients are not finite, first in ${firstBad}`] : [];
+    const why = [...loss, ...grads].join('; ');
+    this.warn('skipped', `step skipped in epoch ${ep}, iteration ${it}: ${why} (${streak} in a row, ${skipped} in all)`);
+  }
+
   beginEpoch(): void {
     this.time = new Meter(30, 'avg:.4f');
     this.data = new Meter(30, 'avg:.4f');
