@@ -14,6 +14,7 @@ export interface FakeOptions {
   /** Milliseconds of a step. */
   slow?: number;
   numClasses?: number;
+  classes?: readonly string[];
   evaluation?: (epochs: number) => number;
 }
 
@@ -147,12 +148,12 @@ export class FakeOptimizer implements LoopOptimizer {
 
 /** Tokens that depend on epoch and iteration alone. */
 export function fakeBatches(options: FakeOptions = {}): BatchSource<TokenBatch> & { opened: [number, number][] } {
-  const { iters = 7, numClasses = 3 } = options;
+  const { iters = 7, numClasses = 3, classes = ['a', 'b', 'c'] } = options;
   const opened: [number, number][] = [];
   return {
     iters,
     numClasses,
-    classes: ['a', 'b', 'c'],
+    classes,
     skipped: new Map(),
     opened,
     async *epoch(ep, startIt = 0) {

@@ -155,7 +155,7 @@ test('another configuration is refused by the names of the options that differ',
 test('other data is refused', async () => {
   const out = folder();
   await fakeRun(out, all(1), {}, stopAfter(3));
-  for (const fake of [{ iters: 8 }, { numClasses: 4 }])
+  for (const fake of [{ iters: 8 }, { numClasses: 4 }, { classes: ['a', 'c', 'b'] }])
     try {
       await fakeRun(out, all(1), fake);
       assert.unreachable();

@@ -46,7 +46,7 @@ export async function takeBack<B extends Batch>(
   const own = saved.nextscale as {
     family: string;
     loop: Record<string, unknown>;
-    data: { iters: number; num_classes: number };
+    data: { iters: number; num_classes: number; classes: string[] };
     more: StateValue;
   };
   if (own.family !== task.family) throw new ArgumentError(`${path} belongs to a run of ${own.family}, this one is of ${task.family}`);
@@ -55,6 +55,11 @@ export async function takeBack<B extends Batch>(
     throw new ArgumentError(
       `${path} belongs to other data: ${own.data.iters} iterations per epoch and ${own.data.num_classes} classes then, ` +
         `${batches.iters} and ${batches.numClasses} now`,
+    );
+  const other = own.data.classes.findIndex((name, i) => name !== batches.classes[i]);
+  if (other >= 0)
+    throw new ArgumentError(
+      `${path} belongs to other data: class ${other} was ${JSON.stringify(own.data.classes[other])}, it is ${JSON.stringify(batches.classes[other])} now`,
     );
   const trainer = saved.trainer as Record<string, StateValue>;
   await task.restore(trainer);
