@@ -17,44 +17,16 @@ import { readRunLog } from './run-log.js';
 const SEED = 0;
 const RESO = 64;
 const VQVAE = [
-  ...[
-    '--ch',
-    '32',
-    '--groups',
-    '8',
-    '--ch_mult',
-    '1_1_2_2',
-    '--num_res_blocks',
-    '1',
-    '--pn',
-    '1_2_3_4_5_6_8',
-    '--V',
-    '512',
-    '--Cvae',
-    '16',
-  ],
+  ...['--ch', '32', '--groups', '8', '--ch_mult', '1_1_2_2', '--num_res_blocks', '1'],
+  ...['--pn', '1_2_3_4_5_6_8', '--V', '512', '--Cvae', '16'],
   ...['--bs', '4', '--ep', '60', '--tblr', '0.0704', '--twd', '0', '--wp', '1', '--vq_weight', '0.25', '--phi_identity', '1'],
   ...['--hflip', '1', '--winograd', '4', '--val_ep', '5'],
 ];
 const VAR = [
-  '--depth',
-  '8',
-  '--width',
-  '192',
-  '--heads',
-  '3',
-  '--saln',
-  '1',
-  '--bs',
-  '16',
-  '--ep',
-  '60',
-  '--tblr',
-  '0.008',
-  '--val_ep',
-  '2',
+  ...['--depth', '8', '--width', '192', '--heads', '3', '--saln', '1'],
+  ...['--bs', '10', '--ep', '32', '--tblr', '0.032', '--wp', '1', '--val_ep', '5'],
 ];
-const CROPS = 8;
+const CROPS = 4;
 /** Of the demo. */
 const PICTURES = ['generated', 'scales', 'reconstructed'];
 /** Sides of the small photos that the VQVAE is compared with: as many pixels as its largest map has tokens, and four times as many. */
