@@ -41,8 +41,9 @@ test('what is there stays, or as much of it as asked for', async () => {
   cut.append(bytes('2\n'));
   await cut.close();
   assert.is(readFileSync(path, 'utf8'), 'one\n2\n');
-  await AppendFile.open(path, 100, { flags: 'wx' }).then(assert.unreachable, (error: NodeJS.ErrnoException) =>
-    assert.is(error.code, 'EEXIST'),
+  await AppendFile.open(path, 100, { flags: 'ax' }).then(
+    () => assert.unreachable(),
+    (error: NodeJS.ErrnoException) => assert.is(error.code, 'EEXIST'),
   );
 });
 
@@ -57,7 +58,10 @@ test('bytes that could not be written are written by the next flush, in their pl
     async () => {
       for (const text of ['two, which is long\n', 'three\n']) {
         file.append(bytes(text));
-        await file.flush().then(assert.unreachable, (error: NodeJS.ErrnoException) => assert.is(error.code, 'ENOSPC'));
+        await file.flush().then(
+          () => assert.unreachable(),
+          (error: NodeJS.ErrnoException) => assert.is(error.code, 'ENOSPC'),
+        );
         assert.is(readFileSync(path, 'utf8'), 'one\n');
       }
       file.append(bytes('four\n'));
@@ -100,7 +104,10 @@ test('a log that cannot be opened leaves no file open', async () => {
   const { mkdirSync, readdirSync } = await import('node:fs');
   mkdirSync(join(out, 'log.txt'));
   const before = readdirSync('/proc/self/fd').length;
-  await RunLog.open({ out }).then(assert.unreachable, (error: NodeJS.ErrnoException) => assert.is(error.code, 'EISDIR'));
+  await RunLog.open({ out }).then(
+    () => assert.unreachable(),
+    (error: NodeJS.ErrnoException) => assert.is(error.code, 'EISDIR'),
+  );
   assert.is(readdirSync('/proc/self/fd').length, before);
 });
 

@@ -145,12 +145,15 @@ test('wrong names and shapes are refused', async () => {
   assert.throws(() => params.get('hits'), /"hits" is unknown/);
   assert.throws(() => params.take('nothing'), /unknown/);
   assert.throws(() => planBuckets([], noDecay), /without parameters/);
+  const never = (): never => {
+    throw new Error('nothing is asked of this source');
+  };
   const lacking: WeightSource = {
     path: 'some file',
     keys: () => [],
     has: () => false,
-    info: () => assert.unreachable(),
-    load: () => assert.unreachable(),
+    info: never,
+    load: never,
   };
   await Parameters.create(engine, SPECS, lacking).then(
     () => assert.unreachable(),
@@ -175,7 +178,10 @@ test('a late error sticks to the gradients until they are renewed', async () => 
   using wrong = failing();
   engine.ops.accumulate(params.grad('a.bias'), wrong);
   params.zeroGrads();
-  await params.grads.read().then(assert.unreachable, (error: Error) => assert.match(error.message, /target\[0\] is 9/));
+  await params.grads.read().then(
+    () => assert.unreachable(),
+    (error: Error) => assert.match(error.message, /target\[0\] is 9/),
+  );
   const old = params.grad('gamma');
   params.renewGrads();
   assert.equal(await values(params.grads), new Array(80).fill(0));

@@ -129,7 +129,7 @@ for (const bad of [Number.NaN, Number.POSITIVE_INFINITY])
     setGradients(params, 2);
     const place = engine.view(params.grad('b.weight'), 599, [1]);
     engine.ops.writeSlice(place, engine.tensor(Float32Array.of(bad), [1]), { axis: 0, start: 0 });
-    const report = await stepper.run().catch(() => assert.unreachable());
+    const report = await stepper.run();
     assert.equal([report.skipped, report.nonFinite, report.firstBad], [true, 1, 'b.weight']);
     assert.ok(Number.isFinite(report.gradNorm));
     assert.is(distance(await snapshot(params), before), 0);
