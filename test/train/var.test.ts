@@ -240,11 +240,11 @@ test('a checkpoint of another VQVAE is refused', async () => {
   await writePth(path, encodeState(await task.state()));
   const other = await makeTask(engine, {}, 8);
   const file = await openCheckpoint(path, { root: '' });
-  await other.restore(decodeState(file)).then(
+  await other.checkFrozen(decodeState(file)).then(
     () => assert.unreachable(),
     (error: unknown) => assert.match(String(error), /made with another VQVAE than this run has: .*weight differs/),
   );
-  await task.restore(decodeState(file));
+  await task.checkFrozen(decodeState(file));
   file.close();
   dispose(task);
   dispose(other);

@@ -62,6 +62,7 @@ export async function takeBack<B extends Batch>(
       `${path} belongs to other data: class ${other} was ${JSON.stringify(own.data.classes[other])}, it is ${JSON.stringify(batches.classes[other])} now`,
     );
   const trainer = saved.trainer as Record<string, StateValue>;
+  await task.checkFrozen?.(trainer);
   await task.restore(trainer);
   await optimizer.restore({ optimizer: trainer[optimizerKey(task.family)], more: own.more });
   return state.restore(own.loop);

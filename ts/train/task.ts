@@ -78,6 +78,8 @@ export interface Task<B extends ImageBatch | TokenBatch = ImageBatch | TokenBatc
    * optimizer. Tensors are live: the caller reads them before the next step.
    */
   state(): Promise<Record<string, StateValue>>;
+  /** Before `restore`, where a run goes on: throws ArgumentError if what is not trained is other than in the saved state. */
+  checkFrozen?(state: Record<string, StateValue>): Promise<void>;
   /** Takes back what `state` gave, read from a file (StateValue says in which form); the file is closed when the promise settles. */
   restore(state: Record<string, StateValue>): Promise<void>;
   dispose(): void;

@@ -156,7 +156,7 @@ export class VarTask implements Task {
     return { config: this.config(), var_wo_ddp: ordered(this.params), vae_local: ordered(this.vqvaeParams), predicted: this.predicted };
   }
 
-  /** Throws ArgumentError where the checkpoint is of other settings or of another VQVAE: its tokens would mean something else. */
+  /** The VQVAE stays the one that the task was made with (skip_vae of the reference). Throws ArgumentError for other settings. */
   async restore(state: Record<string, StateValue>): Promise<void> {
     const config = (state.config ?? {}) as Record<string, unknown>;
     for (const [name, own] of Object.entries(this.config())) {
@@ -164,7 +164,6 @@ export class VarTask implements Task {
       const [saved, wanted] = [plain(config[name]), plain(own)];
       if (saved !== wanted) throw new ArgumentError(`the checkpoint was made with ${name} ${saved}, this run has ${wanted}`);
     }
-    await this.checkTokenizer(state.vae_local);
     const weights = savedWeights('var_wo_ddp', state.var_wo_ddp);
     checkKeys('VAR', this.params.specs, weights);
     await this.params.load(weights);
@@ -175,11 +174,12 @@ export class VarTask implements Task {
     if (predicted instanceof SavedTensor) this.predicted.set((await predicted.read()) as Float64Array);
   }
 
-  private async checkTokenizer(saved: StateValue): Promise<void> {
+  /** Tokens of another VQVAE would mean something else. */
+  async checkFrozen({ vae_local: saved }: Record<string, StateValue>): Promise<void> {
     for (const name of this.vqvaeParams.names) {
       const before = (saved as Record<string, unknown> | undefined)?.[name];
-      if (!(before instanceof SavedTensor)) continue;
-      const [was, is] = [await before.read(), await this.vqvaeParams.get(name).read()];
+      const is = await this.vqvaeParams.get(name).read();
+      const was = before instanceof SavedTensor ? await before.read() : new Uint8Array(0);
       if (Buffer.compare(bytesOf(was), bytesOf(is)) !== 0)
         throw new ArgumentError(`the checkpoint was made with another VQVAE than this run has: ${name} differs`);
     }
