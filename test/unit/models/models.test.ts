@@ -183,7 +183,7 @@ test('presets are the released models', () => {
 });
 
 test('bad configurations name the field, what was given and what is accepted', async () => {
-  assert.throws(() => vqvaeConfig({ ch: 33 }), /ch: must be a multiple of 32, given 33/);
+  assert.throws(() => vqvaeConfig({ ch: 33 }), /ch: must be a multiple of normGroups, given 33/);
   assert.throws(() => vqvaeConfig({ patchNums: [3] }), /patchNums/);
   assert.throws(() => vqvaeConfig({ vocab: 3 } as never), /vocab/);
   assert.throws(() => varConfig({ embedDim: 100, numHeads: 3 }), /multiple of numHeads/);
