@@ -154,6 +154,22 @@ test('k-means equals plain loops from the same start', async () => {
   for (const [i, value] of want.entries()) assert.ok(Math.abs(Number(got[i]) - value) < 1e-4, `${i}: ${got[i]} ${value}`);
 });
 
+test('an aborted k-means leaves no tensor behind', async () => {
+  using sample = engine.tensor(blobs(300, [[0, 0]], 2, 5), [300, 2]);
+  await engine.flush();
+  const { tensors } = engine.memory();
+  for (const start of ['random', 'kmeans++'] as const) {
+    const controller = new AbortController();
+    const work = kmeansCodes(engine, sample, 6, { iterations: 10_000, start, signal: controller.signal });
+    setTimeout(() => controller.abort(), 20);
+    await work.then(
+      () => assert.unreachable(),
+      (error: Error) => assert.is(error.name, 'AbortError'),
+    );
+    assert.is(engine.memory().tensors, tensors);
+  }
+});
+
 test('codes that start at the same place are moved to other vectors', async () => {
   const far = [40, -40, 80, -80];
   const data = Float32Array.from({ length: 128 }, (_, i) => (i % 2 === 0 ? (far[i / 2 - 30] ?? 0) : 0));

@@ -31,11 +31,10 @@ export async function startCodes(
     }
     if (features.length === 0) throw new ArgumentError('k-means: the dataset gave no batch');
     for (let round = 0; round < ROUNDS; round++) {
-      const sample = await vectorsOf(task, features, options.maxVectors, round);
+      using sample = await vectorsOf(task, features, options.maxVectors, round);
       const { seed, config } = settings;
       const { iterations, start } = options;
       const codes = await kmeansCodes(engine, sample, config.vocabSize, { seed, iterations, start, cosine: config.usingZnorm, signal });
-      sample.dispose();
       engine.ops.writeSlice(params.get(CODEBOOK), codes, { axis: 0, start: 0 });
       codes.dispose();
     }

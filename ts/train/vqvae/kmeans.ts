@@ -29,17 +29,22 @@ export async function kmeansCodes(engine: Engine, sample: Tensor, vocabSize: num
   checkInt('kmeans: iterations', iterations, 0, 10_000);
   const n = sample.shape[0]!;
   let codes = start === 'random' ? randomRows(engine, sample, seed, vocabSize) : await spreadRows(engine, sample, vocabSize, seed, signal);
-  for (let it = 0; it < iterations; it++) {
-    throwIfAborted(signal);
-    const { next, counts } = engine.scope(() => lloyd(engine, sample, codes, cosine));
+  try {
+    for (let it = 0; it < iterations; it++) {
+      throwIfAborted(signal);
+      const { next, counts } = engine.scope(() => lloyd(engine, sample, codes, cosine));
+      codes.dispose();
+      codes = next;
+      const hits = await counts.read().finally(() => counts.dispose());
+      const empty = [...hits.keys()].filter((v) => hits[v] === 0);
+      if (empty.length > 0 && it + 1 < iterations)
+        reseed(engine, codes, sample, empty, drawRows(seed, 'kmeans.empty', it, empty.length, n));
+    }
+    return codes;
+  } catch (error) {
     codes.dispose();
-    codes = next;
-    const hits = await counts.read();
-    counts.dispose();
-    const empty = [...hits.keys()].filter((v) => hits[v] === 0);
-    if (empty.length > 0 && it + 1 < iterations) reseed(engine, codes, sample, empty, drawRows(seed, 'kmeans.empty', it, empty.length, n));
+    throw error;
   }
-  return codes;
 }
 
 /** One iteration: means of the rows by nearest code; a code without rows stays where it is. */
