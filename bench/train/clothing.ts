@@ -24,7 +24,7 @@ const VQVAE = [
 ];
 const VAR = [
   ...['--depth', '8', '--width', '192', '--heads', '3', '--saln', '1'],
-  ...['--bs', '10', '--ep', '32', '--tblr', '0.032', '--wp', '1', '--val_ep', '5'],
+  ...['--bs', '10', '--ep', '80', '--tblr', '0.032', '--wp', '1', '--val_ep', '5'],
 ];
 const CROPS = 4;
 /** Of the demo. */
