@@ -182,6 +182,24 @@ test('a step that was aborted leaves a task that goes on with the same bits', as
   assert.equal(results[1], results[0]);
 });
 
+test('gradient checkpointing gives the same bits from less memory', async () => {
+  const batch = pictures(4, 5);
+  const runs = [];
+  for (const checkpointing of [false, true]) {
+    await using own = await createEngine({ threads: 2, maxCachedBytes: 0 });
+    const task = await tinyTask(own, { kmeans: false, restart: false, checkpointing });
+    task.params.zeroGrads();
+    const { loss } = await task.step(batch, infoAt(0));
+    const grads = await Promise.all(task.params.names.map(async (name) => await task.params.grad(name).read()));
+    runs.push({ loss, grads, peak: own.memory().peakBytes });
+    task.dispose();
+  }
+  const [whole, again] = runs as [(typeof runs)[0], (typeof runs)[0]];
+  assert.is(again.loss, whole.loss);
+  assert.equal(again.grads, whole.grads);
+  assert.ok(again.peak < 0.8 * whole.peak, `peaks: ${again.peak} and ${whole.peak}`);
+});
+
 test('one and two threads give the same bits', async () => {
   const results: string[][] = [];
   for (const threads of [1, 2]) {

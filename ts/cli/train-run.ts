@@ -1,4 +1,5 @@
 // One run, from checked options to exported weights, for `train` and `finetune`.
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Batch } from '../data/index.js';
 import { createEngine, type Engine } from '../engine/index.js';
@@ -38,7 +39,7 @@ export function prepareVqvae(args: VqvaeArgs, signal: AbortSignal): Prepared {
     family: 'vqvae',
     args,
     build: async (engine, synthetic) => (await buildVqvae(engine, args, { synthetic, signal })) as unknown as RunParts,
-    cost: (parts) => vqvaeCost(parts.model as VqvaeConfig, args.batch_size, state(parts)),
+    cost: (parts) => vqvaeCost(parts.model as VqvaeConfig, args.batch_size, state(parts), args.ckpt_blocks),
   };
 }
 
@@ -57,7 +58,9 @@ export function prepareVar(args: VarArgs, signal: AbortSignal, start?: VarBuildO
 const stateOptions = (args: VarArgs | VqvaeArgs) => ({ bits: args.opt_bits, opt: args.opt, ema: args.ema > 0 });
 
 export function openEngine(options: RunOptions): Promise<Engine> {
-  return createEngine({ device: options.device, ...(options.threads === undefined ? {} : { threads: options.threads }) });
+  // A step frees all its activations and takes them again: memory given back in between would be cleared page by page.
+  const maxCachedBytes = Math.floor(totalmem() / 2);
+  return createEngine({ device: options.device, maxCachedBytes, ...(options.threads === undefined ? {} : { threads: options.threads }) });
 }
 
 /** What will happen, before it does. */

@@ -40,6 +40,7 @@ function taskOptions(args: VqvaeArgs, config: VqvaeConfig): VqvaeTrainOptions {
     quantizeFrom,
     eini,
     phiIdentity: args.phi_identity,
+    checkpointing: args.ckpt_blocks,
     winograd,
     kmeans: args.kmeans && args.from === '' ? { batches: args.kmeans_batches, iterations: args.kmeans_it } : false,
     restart: args.restart > 0 ? { after: args.restart, below: args.restart_below } : false,

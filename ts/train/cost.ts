@@ -55,8 +55,9 @@ export function varForwardFlops(config: VarConfig): number {
   return depth * (linear + 4 * pairs * c) + (sharedAln ? 1 : depth) * adaln + 2 * tokens * c * (vocabSize + zChannels);
 }
 
-export function vqvaeCost(config: VqvaeConfig, batch: number, state: number): Cost {
-  return { flopsPerIt: 3 * batch * vqvaeForwardFlops(config, 'both'), stateBytes: state };
+/** `recompute`: with gradient checkpointing every block runs forward twice. */
+export function vqvaeCost(config: VqvaeConfig, batch: number, state: number, recompute = false): Cost {
+  return { flopsPerIt: (recompute ? 4 : 3) * batch * vqvaeForwardFlops(config, 'both'), stateBytes: state };
 }
 
 /** `encoder`: the VQVAE that encodes every batch; absent with a token cache. */

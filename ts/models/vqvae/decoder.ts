@@ -1,10 +1,10 @@
-import type { Tensor } from '../../engine/index.js';
+import type { Graph, Tensor } from '../../engine/index.js';
 import type { Ops } from '../../gen/ops.js';
 import { type Conv2d, GroupNorm, Module } from '../../nn/index.js';
-import { replace, type Tap } from '../tap.js';
+import { replace } from '../tap.js';
 import { AttnBlock, conv3x3, ResnetBlock, type WinogradTile } from './blocks.js';
 import type { VqvaeConfig } from './config.js';
-import { ConvStack, lowestTile } from './encoder.js';
+import { ConvStack, lowestTile, type StackOptions } from './encoder.js';
 
 /** Features [B, h, w, z] to an image [B, 16 h, 16 w, 3], not clamped. */
 export class Decoder extends ConvStack {
@@ -31,10 +31,10 @@ export class Decoder extends ConvStack {
     this.convOut = this.add(conv3x3('decoder.conv_out', width, 3, tile));
   }
 
-  forward(ops: Ops<Tensor>, z: Tensor, tap?: Tap): Tensor {
-    let h = this.runSteps(ops, z, tap);
-    h = replace(h, this.normOut.forward(ops, h, true));
-    return replace(h, this.convOut.forward(ops, h));
+  forward(g: Graph, z: Tensor, options: StackOptions = {}): Tensor {
+    let h = this.runSteps(g, z, options);
+    h = replace(h, this.normOut.forward(g.ops, h, true));
+    return replace(h, this.convOut.forward(g.ops, h));
   }
 }
 

@@ -1,4 +1,6 @@
-import type { Tensor } from '../../engine/index.js';
+import { Tape } from '../../autograd/index.js';
+import { ArgumentError } from '../../core/errors.js';
+import type { Graph, Tensor } from '../../engine/index.js';
 import type { Ops } from '../../gen/ops.js';
 import { type Conv2d, GroupNorm, Module } from '../../nn/index.js';
 import { replace, type Tap } from '../tap.js';
@@ -8,6 +10,12 @@ import type { VqvaeConfig } from './config.js';
 interface Step {
   readonly name: string;
   readonly run: (ops: Ops<Tensor>, x: Tensor) => Tensor;
+}
+
+export interface StackOptions {
+  readonly tap?: Tap | undefined;
+  /** Gradient checkpointing (on a tape): activations inside a step are computed again in the backward pass. */
+  readonly checkpoint?: boolean;
 }
 
 /** Shared by encoder and decoder: a straight line of named modules. */
@@ -21,10 +29,12 @@ export abstract class ConvStack extends Module {
   }
 
   /** Runs all steps; x stays the caller's. */
-  protected runSteps(ops: Ops<Tensor>, x: Tensor, tap?: Tap): Tensor {
+  protected runSteps(g: Graph, x: Tensor, { tap, checkpoint = false }: StackOptions): Tensor {
+    if (checkpoint && !(g instanceof Tape)) throw new ArgumentError('checkpoint: it needs a tape');
     let h = x;
     for (const { name, run } of this.steps) {
-      const y = run(ops, h);
+      const part = (inner: Graph, [input]: readonly Tensor[]) => run(inner.ops, input!);
+      const y = checkpoint ? (g as Tape).checkpoint([h], part) : part(g, [h]);
       if (h !== x) h.dispose();
       h = y;
       tap?.(name, h);
@@ -68,10 +78,10 @@ export class Encoder extends ConvStack {
     this.convOut = this.add(conv3x3('encoder.conv_out', width, config.zChannels, lowestTile(tile)));
   }
 
-  forward(ops: Ops<Tensor>, x: Tensor, tap?: Tap): Tensor {
-    let h = this.runSteps(ops, x, tap);
-    h = replace(h, this.normOut.forward(ops, h, true));
-    return replace(h, this.convOut.forward(ops, h));
+  forward(g: Graph, x: Tensor, options: StackOptions = {}): Tensor {
+    let h = this.runSteps(g, x, options);
+    h = replace(h, this.normOut.forward(g.ops, h, true));
+    return replace(h, this.convOut.forward(g.ops, h));
   }
 }
 

@@ -56,12 +56,12 @@ export class VqvaeModel extends Module {
   }
 
   /** quant_conv(encoder(x)): [B, H, W, 3] to [B, h, w, Cvae]. */
-  encode(g: Graph, x: Tensor, tap?: Tap): Tensor {
+  encode(g: Graph, x: Tensor, tap?: Tap, checkpoint = false): Tensor {
     const [, height, width, channels] = x.shape;
     if (x.shape.length !== 4 || channels !== 3 || height! % this.downsample !== 0 || width! % this.downsample !== 0)
       throw new ShapeError(`[encode] images are [${x.shape}], accepted is [B, H, W, 3] with H and W multiples of ${this.downsample}`);
     return g.scope(() => {
-      const z = this.encoder.forward(g.ops, x, tap);
+      const z = this.encoder.forward(g, x, { tap, checkpoint });
       tap?.('encoder_out', z);
       const f = this.quantConv.forward(g.ops, z);
       tap?.('f', f);
@@ -70,10 +70,10 @@ export class VqvaeModel extends Module {
   }
 
   /** decoder(post_quant_conv(fHat)), not clamped: what a loss is taken of. */
-  decode(g: Graph, fHat: Tensor, tap?: Tap): Tensor {
+  decode(g: Graph, fHat: Tensor, tap?: Tap, checkpoint = false): Tensor {
     if (fHat.shape.length !== 4 || fHat.shape[3] !== this.config.zChannels)
       throw new ShapeError(`[fHatToImg] f_hat is [${fHat.shape}], accepted is [B, h, w, ${this.config.zChannels}]`);
-    return g.scope(() => this.decoder.forward(g.ops, this.postQuantConv.forward(g.ops, fHat), tap));
+    return g.scope(() => this.decoder.forward(g, this.postQuantConv.forward(g.ops, fHat), { tap, checkpoint }));
   }
 
   /** decoder(post_quant_conv(fHat)), clamped to [-1, 1]. */

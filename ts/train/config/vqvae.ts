@@ -38,6 +38,7 @@ export const VQVAE_FIELDS = {
   restart_below: num(0, 'so do codes whose running hits are below this; 0: never', 0, 1e9),
   quantize_from: int(0, 'until this iteration the decoder sees features that are not quantized', 0, 1e12),
   winograd: oneOf(2, 'tile of the 3x3 convolutions: 2, 4 (faster, less exact), 0 none', [0, 2, 4]),
+  ckpt_blocks: bool(false, 'gradient checkpointing: activations of a block are computed again', { change: true }),
   from: text('', 'weights to start from: .safetensors or .pth', 'a path', { change: true }),
 };
 

@@ -48,6 +48,8 @@ export interface VqvaeTrainOptions {
   /** Every phi starts as the identity, so that a code takes its whole share of the residual away from the first step on. */
   readonly phiIdentity?: boolean;
   readonly winograd?: WinogradTile;
+  /** Activations inside the blocks are computed again in the backward pass instead of kept. */
+  readonly checkpointing?: boolean;
   readonly extraLosses?: readonly LossTerm[];
   /** Pictures per log entry. */
   readonly shown?: number;
@@ -66,6 +68,7 @@ export interface VqvaeTraining {
   readonly eini: number;
   readonly phiIdentity: boolean;
   readonly winograd: WinogradTile;
+  readonly checkpointing: boolean;
   readonly extraLosses: readonly LossTerm[];
   readonly shown: number;
 }
@@ -82,6 +85,7 @@ export const DEFAULT_VQVAE_TRAINING: Omit<VqvaeTraining, 'config'> = {
   eini: 0,
   phiIdentity: true,
   winograd: 2,
+  checkpointing: false,
   extraLosses: [],
   shown: 8,
 };
@@ -110,6 +114,7 @@ export function vqvaeTraining(given: VqvaeTrainOptions = {}): VqvaeTraining {
     eini: checkNumber('eini', given.eini ?? d.eini, -1e6, 1e6),
     phiIdentity: checkBoolean('phiIdentity', given.phiIdentity ?? d.phiIdentity),
     winograd: winogradOf(given.winograd ?? d.winograd),
+    checkpointing: checkBoolean('checkpointing', given.checkpointing ?? d.checkpointing),
     extraLosses: termsOf(given.extraLosses ?? []),
     shown: checkInt('shown', given.shown ?? d.shown, 0, 64),
   };

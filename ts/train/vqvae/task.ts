@@ -171,21 +171,21 @@ export class VqvaeTask implements Task<ImageBatch> {
   // In sections, between which timers and I/O get their turn.
   private async forward(tape: Tape, batch: ImageBatch, info: StepInfo): Promise<Forward> {
     const { settings, model, params, engine } = this;
-    const { config, entropyWeight, entropyTemperature, quantizeFrom, restart } = settings;
+    const { config, checkpointing, entropyWeight, entropyTemperature, quantizeFrom, restart } = settings;
     const pause = async () => await breathe(engine, info.signal);
     const x = tape.run(() => {
       params.bind(tape, model);
       return this.images3(batch);
     });
     await pause();
-    const f = tape.run(() => model.encode(tape, x));
+    const f = tape.run(() => model.encode(tape, x, undefined, checkpointing));
     await pause();
     const entropy = entropyWeight > 0 ? { temperature: entropyTemperature } : undefined;
     const residuals = restart !== false && info.stepping;
     const q = tape.run(() => quantizeTrain(tape, model.quantize, config, f, { residuals, entropy }));
     await pause();
     return tape.run(() => {
-      const rec = model.decode(tape, info.gIt < quantizeFrom ? f : q.fHat);
+      const rec = model.decode(tape, info.gIt < quantizeFrom ? f : q.fHat, undefined, checkpointing);
       const losses = vqvaeLoss(tape, settings, x, rec, q);
       const errors = info.log || info.detailed ? imageErrors(engine, x, rec).read() : null;
       return { loss: losses.loss, q, errors, ...this.valuesOf(losses, q, errors) };
