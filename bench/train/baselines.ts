@@ -1,27 +1,36 @@
 // What a trained model has to beat: enlarged small photos for a VQVAE, frequencies of tokens for a VAR.
-import sharp from 'sharp';
 import { psnr } from '../../ts/cli/grid.js';
 import { ImageLoader, openDataset, TokenSource, tokensPerImage } from '../../ts/data/index.js';
+import { createEngine } from '../../ts/engine/index.js';
 
-/** Mean PSNR (dB) of the validation photos, cropped as the evaluation does, against themselves reduced to `small` pixels and enlarged, both bicubic. */
+/**
+ * Mean PSNR (dB) of the validation photos, cropped as the evaluation does, against themselves reduced to `small` pixels (mean of areas, rounded to
+ * bytes) and enlarged by the bicubic kernel of F.interpolate.
+ */
 export async function bicubicPsnr(data: string, reso: number, small: number, midReso = 1.125): Promise<number> {
   const train = await openDataset(data, { split: 'train' });
   const { classes } = train;
   await train.close();
   const loader = await ImageLoader.open(await openDataset(data, { split: 'val', classes }), { reso, midReso, mode: 'val', batchSize: 16 });
-  const raw = (side: number) => ({ raw: { width: side, height: side, channels: 3 as const } });
+  const engine = await createEngine();
+  const { ops } = engine;
   const size = 3 * reso * reso;
   let [sum, count] = [0, 0];
   try {
-    for await (const { pixels, labels } of loader.epoch(0))
-      for (let b = 0; b < labels.length; b++, count++) {
-        const photo = pixels.slice(b * size, (b + 1) * size);
-        const reduced = await sharp(photo, raw(reso)).resize(small, small, { kernel: 'cubic' }).raw().toBuffer();
-        const enlarged = await sharp(reduced, raw(small)).resize(reso, reso, { kernel: 'cubic' }).raw().toBuffer();
-        sum += psnr(photo, enlarged);
-      }
+    for await (const { pixels, labels } of loader.epoch(0)) {
+      const y = engine.scope(() => {
+        const x = ops.imageToUnit(engine.tensor(pixels, [labels.length, reso, reso, 3]));
+        const bytes = ops.unitToImage(ops.interpolate(x, { mode: 'area', outH: small, outW: small }));
+        return ops.unitToImage(ops.interpolate(ops.imageToUnit(bytes), { mode: 'bicubic', outH: reso, outW: reso }));
+      });
+      const enlarged = (await y.read()) as Uint8Array;
+      y.dispose();
+      for (let b = 0; b < labels.length; b++, count++)
+        sum += psnr(pixels.slice(b * size, (b + 1) * size), enlarged.slice(b * size, (b + 1) * size));
+    }
   } finally {
     await loader.close();
+    await engine.close();
   }
   return sum / count;
 }
