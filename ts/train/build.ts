@@ -15,7 +15,7 @@ import type { VqvaeConfig } from '../models/vqvae/index.js';
 import type { Parameters } from '../nn/index.js';
 import { AdamW, EMA, GradScaler, OptimizerStep, SGD } from '../optim/index.js';
 import type { Derived, SharedArgs } from './config/shared.js';
-import type { LoopConfig } from './loop-config.js';
+import { LOOP_DEFAULTS, type LoopConfig } from './loop-config.js';
 import { ModelOptimizer } from './optimizer.js';
 import type { Task } from './task.js';
 import type { Family } from './weights.js';
@@ -51,48 +51,9 @@ export function checkPrecision(args: Args, engine: Engine): void {
 }
 
 export function loopConfig(args: Args): LoopConfig {
-  const {
-    ep,
-    ac,
-    tlr,
-    twd,
-    twde,
-    tclip,
-    sche,
-    wp,
-    wp0,
-    wpe,
-    val_ep,
-    save_it,
-    save_min,
-    save_ep,
-    keep,
-    log_it,
-    tb_it,
-    max_nan,
-    max_rewind,
-  } = args;
-  return {
-    ep,
-    ac,
-    tlr,
-    twd,
-    twde,
-    tclip,
-    sche,
-    wp,
-    wp0,
-    wpe,
-    val_ep,
-    save_it,
-    save_min,
-    save_ep,
-    keep,
-    log_it,
-    tb_it,
-    max_nan,
-    max_rewind,
-  };
+  const { ep, tlr, twd, twde } = args;
+  const names = Object.keys(LOOP_DEFAULTS) as (keyof typeof LOOP_DEFAULTS)[];
+  return { ep, tlr, twd, twde, ...Object.fromEntries(names.map((name) => [name, args[name]])) } as LoopConfig;
 }
 
 export function makeOptimizer(params: Parameters, args: Args): ModelOptimizer {
