@@ -10,7 +10,7 @@ extern "C" {
 
 // Raised with every change of this file and of the inputs, parameters or enum values of an existing op: a plug-in built before would read
 // them wrongly. An op that is only appended raises nothing: a plug-in that lacks it answers NS_UNSUPPORTED.
-#define NS_ABI_VERSION 2u
+#define NS_ABI_VERSION 3u
 #define NS_MAX_DIMS 6
 
 typedef enum NsCode {
@@ -67,6 +67,21 @@ typedef struct NsBackend {
   void (*synchronize)(void* self, NsStatus* status);
   // JSON text describing device, instruction set, threads; valid until destroy().
   const char* (*describe)(void* self);
+
+  // What follows may be NULL: the engine then does without.
+  // Says without opening anything whether a device is there: NS_OK, or the reason for a person to read. Called from any thread.
+  void (*probe)(NsStatus* status);
+  // A copy that is taken in program order while later commands run on: begin returns a ticket (src NULL: a mark in the stream without a
+  // copy); finish, called from another thread, waits for it, fills dst (NULL: drops the copy), frees the ticket and tells what went wrong
+  // on the device up to that point.
+  void* (*copy_begin)(void* self, const void* src, size_t bytes, NsStatus* status);
+  void (*copy_finish)(void* self, void* ticket, void* dst, size_t bytes, NsStatus* status);
+  // Between graph_begin and graph_end execute() records instead of running; the graph uses the same memory at every launch. graph_end
+  // returns NULL and a status where the device cannot record what was executed.
+  void (*graph_begin)(void* self, NsStatus* status);
+  void* (*graph_end)(void* self, NsStatus* status);
+  void (*graph_launch)(void* self, void* graph, NsStatus* status);
+  void (*graph_release)(void* self, void* graph);
 } NsBackend;
 
 #ifdef __cplusplus

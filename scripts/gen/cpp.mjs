@@ -52,6 +52,7 @@ struct Info {
   int32_t inputs, outputs, params;  // params in 32-bit words
   uint32_t mutated;                 // bit i: input i is written in place
   uint32_t optional;                // bit i: input i may be absent
+  uint32_t activations;             // bit i: input i is an activation, in f32 or 16 bits
   const char* kinds;                // one letter per attribute: f i b(ool) t (dtype) d(ims), or an enum: 'A' + its size - 1
 };
 
@@ -60,7 +61,7 @@ ${ids
   .map(([op]) => {
     const bits = (f) => op.in.reduce((m, t, i) => m | (f(t) ? 1 << i : 0), 0);
     const words = op.attrs.reduce((n, a) => n + (a.type === 'dims' ? 7 : 1), 0);
-    return `    {"${op.name}", ${op.in.length}, ${op.out.length}, ${words}, ${bits((t) => t.mut)}u, ${bits((t) => t.optional)}u, "${op.attrs.map(kind).join('')}"},`;
+    return `    {"${op.name}", ${op.in.length}, ${op.out.length}, ${words}, ${bits((t) => t.mut)}u, ${bits((t) => t.optional)}u, ${bits((t) => t.act)}u, "${op.attrs.map(kind).join('')}"},`;
   })
   .join('\n')}
 };

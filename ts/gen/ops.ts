@@ -51,13 +51,13 @@ export const OPS = {
     name: 'unary',
     id: 67,
     inputs: [
-      { name: 'x', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: ['...'], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
     ],
     attrs: [
       { name: 'fn', type: 'enum', values: ['silu', 'gelu', 'exp', 'log', 'sqrt', 'rsqrt', 'tanh', 'sigmoid', 'abs', 'neg', 'square', 'recip'] },
     ],
     outputs: [
-      { name: 'y', shape: ['...'], dtype: 'f32' },
+      { name: 'y', shape: ['...'], dtype: '=x' },
     ],
     words: 1,
   },
@@ -65,7 +65,7 @@ export const OPS = {
     name: 'binary',
     id: 68,
     inputs: [
-      { name: 'a', shape: ['*'], dtypes: ['f32', 'i32'], optional: false, mut: false },
+      { name: 'a', shape: ['*'], dtypes: ['f32', 'f16', 'bf16', 'i32'], optional: false, mut: false },
       { name: 'b', shape: ['*'], dtypes: '=a', optional: false, mut: false },
     ],
     attrs: [
@@ -80,7 +80,7 @@ export const OPS = {
     name: 'affine',
     id: 69,
     inputs: [
-      { name: 'x', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: ['...'], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
     ],
     attrs: [
       { name: 'mul', type: 'f32', default: 1 },
@@ -89,7 +89,7 @@ export const OPS = {
       { name: 'hi', type: 'f32', default: Number.POSITIVE_INFINITY },
     ],
     outputs: [
-      { name: 'y', shape: ['...'], dtype: 'f32' },
+      { name: 'y', shape: ['...'], dtype: '=x' },
     ],
     words: 4,
   },
@@ -97,8 +97,8 @@ export const OPS = {
     name: 'accumulate',
     id: 70,
     inputs: [
-      { name: 'y', shape: ['...'], dtypes: ['f32'], optional: false, mut: true },
-      { name: 'x', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'y', shape: ['...'], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: true },
+      { name: 'x', shape: ['...'], dtypes: '=y', optional: false, mut: false },
     ],
     attrs: [
       { name: 'alpha', type: 'f32', default: 1 },
@@ -242,36 +242,37 @@ export const OPS = {
     name: 'linear',
     id: 80,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'K' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'K' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'w', shape: [{ letter: 'P' }, { letter: 'K' }, { text: '16', value: () => 16 }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'bias', shape: [{ text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32'], optional: true, mut: false },
       { name: 'gate', shape: [{ letter: 'Bg' }, { letter: 'G' }, { text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32'], optional: true, mut: false },
-      { name: 'residual', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'residual', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32', 'f16', 'bf16'], optional: true, mut: false },
     ],
     attrs: [
       { name: 'n', type: 'i32' },
       { name: 'act', type: 'enum', values: ['none', 'gelu', 'silu'], default: 'none' },
       { name: 'gateAt', type: 'i32', default: 0 },
+      { name: 'dtype', type: 'dtype', default: 'f32' },
     ],
     outputs: [
-      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.n', value: (_d, a) => a.n! }], dtype: 'f32' },
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.n', value: (_d, a) => a.n! }], dtype: '@dtype' },
     ],
     check: rules.linear,
-    words: 3,
+    words: 4,
   },
   matmul: {
     name: 'matmul',
     id: 81,
     inputs: [
-      { name: 'a', shape: [{ letter: 'B' }, { letter: 'M' }, { letter: 'K' }], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'b', shape: [{ letter: 'B' }, '*'], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'a', shape: [{ letter: 'B' }, { letter: 'M' }, { letter: 'K' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'b', shape: [{ letter: 'B' }, '*'], dtypes: '=a', optional: false, mut: false },
     ],
     attrs: [
       { name: 'transB', type: 'bool', default: false },
       { name: 'alpha', type: 'f32', default: 1 },
     ],
     outputs: [
-      { name: 'y', shape: rules.matmul, dtype: 'f32' },
+      { name: 'y', shape: rules.matmul, dtype: '=a' },
     ],
     words: 2,
   },
@@ -295,10 +296,10 @@ export const OPS = {
     name: 'conv2d',
     id: 83,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'I' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'I' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'w', shape: ['*'], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'bias', shape: [{ text: 'a.o', value: (_d, a) => a.o! }], dtypes: ['f32'], optional: true, mut: false },
-      { name: 'residual', shape: ['*'], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'residual', shape: ['*'], dtypes: ['f32', 'f16', 'bf16'], optional: true, mut: false },
     ],
     attrs: [
       { name: 'o', type: 'i32' },
@@ -310,18 +311,19 @@ export const OPS = {
       { name: 'algo', type: 'enum', values: ['direct', 'winograd2', 'winograd4'], default: 'direct' },
       { name: 'alpha', type: 'f32', default: 1 },
       { name: 'beta', type: 'f32', default: 1 },
+      { name: 'dtype', type: 'dtype', default: 'f32' },
     ],
     outputs: [
-      { name: 'y', shape: [{ letter: 'B' }, { text: 'floor((h*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1', value: (d, a) => Math.floor((d.h! * a.upsample! + a.padBefore! + a.padAfter! - a.kernel!) / a.stride!) + 1 }, { text: 'floor((w*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1', value: (d, a) => Math.floor((d.w! * a.upsample! + a.padBefore! + a.padAfter! - a.kernel!) / a.stride!) + 1 }, { text: 'a.o', value: (_d, a) => a.o! }], dtype: 'f32' },
+      { name: 'y', shape: [{ letter: 'B' }, { text: 'floor((h*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1', value: (d, a) => Math.floor((d.h! * a.upsample! + a.padBefore! + a.padAfter! - a.kernel!) / a.stride!) + 1 }, { text: 'floor((w*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1', value: (d, a) => Math.floor((d.w! * a.upsample! + a.padBefore! + a.padAfter! - a.kernel!) / a.stride!) + 1 }, { text: 'a.o', value: (_d, a) => a.o! }], dtype: '@dtype' },
     ],
     check: rules.conv2d,
-    words: 9,
+    words: 10,
   },
   groupNorm: {
     name: 'group_norm',
     id: 84,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'gamma', shape: [{ letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
       { name: 'beta', shape: [{ letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
     ],
@@ -329,36 +331,38 @@ export const OPS = {
       { name: 'groups', type: 'i32', default: 32 },
       { name: 'eps', type: 'f32', default: 0.000001 },
       { name: 'silu', type: 'bool', default: false },
+      { name: 'dtype', type: 'dtype', default: 'f32' },
     ],
     outputs: [
-      { name: 'y', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtype: 'f32' },
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtype: '@dtype' },
     ],
     check: rules.groupNorm,
-    words: 3,
+    words: 4,
   },
   layerNorm: {
     name: 'layer_norm',
     id: 85,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'mod', shape: [{ letter: 'Bm' }, { letter: 'G' }, { letter: 'C' }], dtypes: ['f32'], optional: true, mut: false },
     ],
     attrs: [
       { name: 'eps', type: 'f32', default: 0.000001 },
       { name: 'scaleAt', type: 'i32', default: 0 },
       { name: 'shiftAt', type: 'i32', default: 1 },
+      { name: 'dtype', type: 'dtype', default: 'f32' },
     ],
     outputs: [
-      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtype: 'f32' },
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtype: '@dtype' },
     ],
     check: rules.layerNorm,
-    words: 3,
+    words: 4,
   },
   attention: {
     name: 'attention',
     id: 86,
     inputs: [
-      { name: 'qkv', shape: [{ letter: 'B' }, { letter: 'l' }, { text: '3*a.heads*a.width', value: (_d, a) => 3 * a.heads! * a.width! }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'qkv', shape: [{ letter: 'B' }, { letter: 'l' }, { text: '3*a.heads*a.width', value: (_d, a) => 3 * a.heads! * a.width! }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'scaleMul', shape: [{ text: 'a.heads', value: (_d, a) => a.heads! }], dtypes: ['f32'], optional: true, mut: false },
       { name: 'visible', shape: [{ letter: 'l' }], dtypes: ['i32'], optional: true, mut: false },
       { name: 'kCache', shape: [{ letter: 'B' }, { text: 'a.heads', value: (_d, a) => a.heads! }, { letter: 'Lmax' }, { text: 'a.width', value: (_d, a) => a.width! }], dtypes: ['f32', 'f16', 'bf16'], optional: true, mut: true },
@@ -374,7 +378,7 @@ export const OPS = {
       { name: 'append', type: 'bool', default: false },
     ],
     outputs: [
-      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.heads*a.width', value: (_d, a) => a.heads! * a.width! }], dtype: 'f32' },
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.heads*a.width', value: (_d, a) => a.heads! * a.width! }], dtype: '=qkv' },
     ],
     check: rules.attention,
     words: 6,
@@ -552,14 +556,14 @@ export const OPS = {
     name: 'unary_grad',
     id: 98,
     inputs: [
-      { name: 'x', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'dy', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: ['...'], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'dy', shape: ['...'], dtypes: '=x', optional: false, mut: false },
     ],
     attrs: [
       { name: 'fn', type: 'enum', values: ['silu', 'gelu', 'exp', 'log', 'sqrt', 'rsqrt', 'tanh', 'sigmoid', 'abs', 'neg', 'square', 'recip'] },
     ],
     outputs: [
-      { name: 'dx', shape: ['...'], dtype: 'f32' },
+      { name: 'dx', shape: ['...'], dtype: '=x' },
     ],
     words: 1,
   },
@@ -567,8 +571,8 @@ export const OPS = {
     name: 'affine_grad',
     id: 99,
     inputs: [
-      { name: 'x', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'dy', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: ['...'], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'dy', shape: ['...'], dtypes: '=x', optional: false, mut: false },
     ],
     attrs: [
       { name: 'mul', type: 'f32', default: 1 },
@@ -577,7 +581,7 @@ export const OPS = {
       { name: 'hi', type: 'f32', default: Number.POSITIVE_INFINITY },
     ],
     outputs: [
-      { name: 'dx', shape: ['...'], dtype: 'f32' },
+      { name: 'dx', shape: ['...'], dtype: '=x' },
     ],
     words: 4,
   },
@@ -585,13 +589,13 @@ export const OPS = {
     name: 'sum_to',
     id: 100,
     inputs: [
-      { name: 'x', shape: ['*'], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: ['*'], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
     ],
     attrs: [
       { name: 'shape', type: 'dims' },
     ],
     outputs: [
-      { name: 'y', shape: rules.sumTo, dtype: 'f32' },
+      { name: 'y', shape: rules.sumTo, dtype: '=x' },
     ],
     words: 7,
   },
@@ -599,13 +603,13 @@ export const OPS = {
     name: 'broadcast_to',
     id: 101,
     inputs: [
-      { name: 'x', shape: ['*'], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: ['*'], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
     ],
     attrs: [
       { name: 'shape', type: 'dims' },
     ],
     outputs: [
-      { name: 'y', shape: rules.broadcastTo, dtype: 'f32' },
+      { name: 'y', shape: rules.broadcastTo, dtype: '=x' },
     ],
     words: 7,
   },
@@ -699,13 +703,13 @@ export const OPS = {
     name: 'dilate',
     id: 108,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
     ],
     attrs: [
       { name: 'stride', type: 'i32' },
     ],
     outputs: [
-      { name: 'y', shape: [{ letter: 'B' }, { text: '(h-1)*a.stride+1', value: (d, a) => (d.h! - 1) * a.stride! + 1 }, { text: '(w-1)*a.stride+1', value: (d, a) => (d.w! - 1) * a.stride! + 1 }, { letter: 'C' }], dtype: 'f32' },
+      { name: 'y', shape: [{ letter: 'B' }, { text: '(h-1)*a.stride+1', value: (d, a) => (d.h! - 1) * a.stride! + 1 }, { text: '(w-1)*a.stride+1', value: (d, a) => (d.w! - 1) * a.stride! + 1 }, { letter: 'C' }], dtype: '=x' },
     ],
     check: rules.dilate,
     words: 1,
@@ -714,25 +718,26 @@ export const OPS = {
     name: 'gate_residual',
     id: 109,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'gate', shape: [{ letter: 'Bg' }, { letter: 'G' }, { letter: 'N' }], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'residual', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'residual', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32', 'f16', 'bf16'], optional: true, mut: false },
     ],
     attrs: [
       { name: 'gateAt', type: 'i32', default: 0 },
+      { name: 'dtype', type: 'dtype', default: 'f32' },
     ],
     outputs: [
-      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtype: 'f32' },
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtype: '@dtype' },
     ],
     check: rules.gateResidual,
-    words: 1,
+    words: 2,
   },
   gateResidualGrad: {
     name: 'gate_residual_grad',
     id: 110,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'gate', shape: [{ letter: 'Bg' }, { letter: 'G' }, { letter: 'N' }], dtypes: ['f32'], optional: false, mut: false },
       { name: 'dGate', shape: [{ letter: 'Bg' }, { letter: 'G' }, { letter: 'N' }], dtypes: ['f32'], optional: true, mut: true },
     ],
@@ -740,7 +745,7 @@ export const OPS = {
       { name: 'gateAt', type: 'i32', default: 0 },
     ],
     outputs: [
-      { name: 'dx', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtype: 'f32' },
+      { name: 'dx', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtype: '=x' },
     ],
     check: rules.gateResidual,
     words: 1,
@@ -749,8 +754,8 @@ export const OPS = {
     name: 'linear_grad_w',
     id: 111,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'K' }], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'K' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'N' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'dw', shape: [{ letter: 'N' }, { letter: 'K' }], dtypes: ['f32'], optional: false, mut: true },
       { name: 'dbias', shape: [{ letter: 'N' }], dtypes: ['f32'], optional: true, mut: true },
     ],
@@ -764,8 +769,8 @@ export const OPS = {
     name: 'conv2d_grad_w',
     id: 112,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'I' }], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'oh' }, { letter: 'ow' }, { letter: 'O' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'I' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'oh' }, { letter: 'ow' }, { letter: 'O' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'dw', shape: [{ letter: 'O' }, { letter: 'I' }, { letter: 'kh' }, { letter: 'kw' }], dtypes: ['f32'], optional: false, mut: true },
       { name: 'dbias', shape: [{ letter: 'O' }], dtypes: ['f32'], optional: true, mut: true },
     ],
@@ -784,9 +789,9 @@ export const OPS = {
     name: 'attention_grad',
     id: 113,
     inputs: [
-      { name: 'qkv', shape: [{ letter: 'B' }, { letter: 'l' }, { text: '3*a.heads*a.width', value: (_d, a) => 3 * a.heads! * a.width! }], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.heads*a.width', value: (_d, a) => a.heads! * a.width! }], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.heads*a.width', value: (_d, a) => a.heads! * a.width! }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'qkv', shape: [{ letter: 'B' }, { letter: 'l' }, { text: '3*a.heads*a.width', value: (_d, a) => 3 * a.heads! * a.width! }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'y', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.heads*a.width', value: (_d, a) => a.heads! * a.width! }], dtypes: '=qkv', optional: false, mut: false },
+      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.heads*a.width', value: (_d, a) => a.heads! * a.width! }], dtypes: '=qkv', optional: false, mut: false },
       { name: 'lse', shape: [{ letter: 'B' }, { text: 'a.heads', value: (_d, a) => a.heads! }, { letter: 'l' }], dtypes: ['f32'], optional: false, mut: false },
       { name: 'scaleMul', shape: [{ text: 'a.heads', value: (_d, a) => a.heads! }], dtypes: ['f32'], optional: true, mut: false },
       { name: 'visible', shape: [{ letter: 'l' }], dtypes: ['i32'], optional: true, mut: false },
@@ -799,7 +804,7 @@ export const OPS = {
       { name: 'maxScaleMul', type: 'f32', default: 4.605170185988092 },
     ],
     outputs: [
-      { name: 'dqkv', shape: [{ letter: 'B' }, { letter: 'l' }, { text: '3*a.heads*a.width', value: (_d, a) => 3 * a.heads! * a.width! }], dtype: 'f32' },
+      { name: 'dqkv', shape: [{ letter: 'B' }, { letter: 'l' }, { text: '3*a.heads*a.width', value: (_d, a) => 3 * a.heads! * a.width! }], dtype: '=qkv' },
     ],
     check: rules.attentionGrad,
     words: 4,
@@ -808,8 +813,8 @@ export const OPS = {
     name: 'layer_norm_grad',
     id: 114,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'mod', shape: [{ letter: 'Bm' }, { letter: 'G' }, { letter: 'C' }], dtypes: ['f32'], optional: true, mut: false },
       { name: 'dMod', shape: [{ letter: 'Bm' }, { letter: 'G' }, { letter: 'C' }], dtypes: ['f32'], optional: true, mut: true },
     ],
@@ -819,7 +824,7 @@ export const OPS = {
       { name: 'shiftAt', type: 'i32', default: 1 },
     ],
     outputs: [
-      { name: 'dx', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtype: 'f32' },
+      { name: 'dx', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'C' }], dtype: '=x' },
     ],
     check: rules.layerNormGrad,
     words: 3,
@@ -828,8 +833,8 @@ export const OPS = {
     name: 'group_norm_grad',
     id: 115,
     inputs: [
-      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
-      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'x', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'dy', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'gamma', shape: [{ letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
       { name: 'beta', shape: [{ letter: 'C' }], dtypes: ['f32'], optional: false, mut: false },
       { name: 'dGamma', shape: [{ letter: 'C' }], dtypes: ['f32'], optional: true, mut: true },
@@ -841,7 +846,7 @@ export const OPS = {
       { name: 'silu', type: 'bool', default: false },
     ],
     outputs: [
-      { name: 'dx', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtype: 'f32' },
+      { name: 'dx', shape: [{ letter: 'B' }, { letter: 'h' }, { letter: 'w' }, { letter: 'C' }], dtype: '=x' },
     ],
     check: rules.groupNorm,
     words: 3,
@@ -850,7 +855,7 @@ export const OPS = {
     name: 'cross_entropy',
     id: 116,
     inputs: [
-      { name: 'logits', shape: ['...', { letter: 'V' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'logits', shape: ['...', { letter: 'V' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'target', shape: ['...'], dtypes: ['i32'], optional: false, mut: false },
     ],
     attrs: [
@@ -866,7 +871,7 @@ export const OPS = {
     name: 'cross_entropy_grad',
     id: 117,
     inputs: [
-      { name: 'logits', shape: ['...', { letter: 'V' }], dtypes: ['f32'], optional: false, mut: false },
+      { name: 'logits', shape: ['...', { letter: 'V' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
       { name: 'target', shape: ['...'], dtypes: ['i32'], optional: false, mut: false },
       { name: 'dLoss', shape: ['...'], dtypes: ['f32'], optional: false, mut: false },
     ],
@@ -874,7 +879,7 @@ export const OPS = {
       { name: 'labelSmooth', type: 'f32', default: 0 },
     ],
     outputs: [
-      { name: 'dLogits', shape: ['...', { letter: 'V' }], dtype: 'f32' },
+      { name: 'dLogits', shape: ['...', { letter: 'V' }], dtype: '=logits' },
     ],
     check: rules.crossEntropy,
     words: 1,
@@ -934,6 +939,7 @@ export const OPS = {
       { name: 'v', shape: [{ letter: 'n' }], dtypes: ['f32'], optional: false, mut: true },
       { name: 'master', shape: [{ letter: 'n' }], dtypes: ['f32'], optional: true, mut: true },
       { name: 'stats', shape: [{ text: '2', value: () => 2 }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'dynamic', shape: [{ text: '4', value: () => 4 }], dtypes: ['f32'], optional: true, mut: false },
     ],
     attrs: [
       { name: 'lr', type: 'f32' },
@@ -962,6 +968,7 @@ export const OPS = {
       { name: 'vScale', shape: [{ text: 'ceil(n/256)', value: (d) => Math.ceil(d.n! / 256) }], dtypes: ['f32'], optional: false, mut: true },
       { name: 'master', shape: [{ letter: 'n' }], dtypes: ['f32'], optional: true, mut: true },
       { name: 'stats', shape: [{ text: '2', value: () => 2 }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'dynamic', shape: [{ text: '4', value: () => 4 }], dtypes: ['f32'], optional: true, mut: false },
     ],
     attrs: [
       { name: 'lr', type: 'f32' },
@@ -987,6 +994,7 @@ export const OPS = {
       { name: 'velocity', shape: [{ letter: 'n' }], dtypes: ['f32'], optional: true, mut: true },
       { name: 'master', shape: [{ letter: 'n' }], dtypes: ['f32'], optional: true, mut: true },
       { name: 'stats', shape: [{ text: '2', value: () => 2 }], dtypes: ['f32'], optional: true, mut: false },
+      { name: 'dynamic', shape: [{ text: '4', value: () => 4 }], dtypes: ['f32'], optional: true, mut: false },
     ],
     attrs: [
       { name: 'lr', type: 'f32' },
@@ -1042,9 +1050,9 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Elementwise function. gelu is the tanh approximation.
-   * @param x [...] f32
+   * @param x [...] f32|f16|bf16
    * @param options.fn silu | gelu | exp | log | sqrt | rsqrt | tanh | sigmoid | abs | neg | square | recip
-   * @returns [...] f32
+   * @returns [...] =x
    */
   unary(x: T, options: { fn: 'silu' | 'gelu' | 'exp' | 'log' | 'sqrt' | 'rsqrt' | 'tanh' | 'sigmoid' | 'abs' | 'neg' | 'square' | 'recip' }): T {
     return this.#sink.run(OPS.unary, [x], options) as T;
@@ -1052,7 +1060,7 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Elementwise function of two tensors with NumPy broadcasting; lt and le give 1 or 0.
-   * @param a [*] f32|i32
+   * @param a [*] f32|f16|bf16|i32
    * @param b [*] =a
    * @param options.fn add | sub | mul | div | max | min | lt | le
    * @returns y =a
@@ -1063,12 +1071,12 @@ export class Ops<T extends TensorRef> {
 
   /**
    * clamp(x * mul + add, lo, hi).
-   * @param x [...] f32
+   * @param x [...] f32|f16|bf16
    * @param options.mul f32, default 1
    * @param options.add f32, default 0
    * @param options.lo f32, default -inf
    * @param options.hi f32, default inf
-   * @returns [...] f32
+   * @returns [...] =x
    */
   affine(x: T, options: { mul?: number; add?: number; lo?: number; hi?: number } = {}): T {
     return this.#sink.run(OPS.affine, [x], options) as T;
@@ -1076,8 +1084,8 @@ export class Ops<T extends TensorRef> {
 
   /**
    * y = y * beta + x * alpha, in place.
-   * @param y [...] f32, changed in place
-   * @param x [...] f32
+   * @param y [...] f32|f16|bf16, changed in place
+   * @param x [...] =y
    * @param options.alpha f32, default 1
    * @param options.beta f32, default 1
    */
@@ -1183,27 +1191,28 @@ export class Ops<T extends TensorRef> {
 
   /**
    * y = residual + gate * act(x W^T + bias); gate is row gateAt of [B,G,N], one row per leading B of x (B may be 1).
-   * @param x [B,l,K] f32
+   * @param x [B,l,K] f32|f16|bf16
    * @param w [P,K,16] f32|f16|bf16
    * @param options.bias [a.n] f32
    * @param options.gate [Bg,G,a.n] f32
-   * @param options.residual [B,l,a.n] f32
+   * @param options.residual [B,l,a.n] f32|f16|bf16
    * @param options.n i32
    * @param options.act none | gelu | silu, default none
    * @param options.gateAt i32, default 0
-   * @returns [B,l,a.n] f32
+   * @param options.dtype dtype, default f32
+   * @returns [B,l,a.n] @dtype
    */
-  linear(x: T, w: T, options: { n: number; act?: 'none' | 'gelu' | 'silu'; gateAt?: number; bias?: T | undefined; gate?: T | undefined; residual?: T | undefined }): T {
+  linear(x: T, w: T, options: { n: number; act?: 'none' | 'gelu' | 'silu'; gateAt?: number; dtype?: DType; bias?: T | undefined; gate?: T | undefined; residual?: T | undefined }): T {
     return this.#sink.run(OPS.linear, [x, w, options.bias, options.gate, options.residual], options) as T;
   }
 
   /**
    * Batched product a b (or a b^T with transB) times alpha.
-   * @param a [B,M,K] f32
-   * @param b [B,*] f32
+   * @param a [B,M,K] f32|f16|bf16
+   * @param b [B,*] =a
    * @param options.transB bool, default false
    * @param options.alpha f32, default 1
-   * @returns y f32
+   * @returns y =a
    */
   matmul(a: T, b: T, options: { transB?: boolean; alpha?: number } = {}): T {
     return this.#sink.run(OPS.matmul, [a, b], options) as T;
@@ -1223,10 +1232,10 @@ export class Ops<T extends TensorRef> {
 
   /**
    * NHWC convolution: y = alpha * (conv(up(x)) + bias) + beta * residual, up = nearest by upsample. Padding: before/after in both dims (3x3 s1: 1,1; the encoder's 3x3 s2: 0,1).
-   * @param x [B,h,w,I] f32
+   * @param x [B,h,w,I] f32|f16|bf16
    * @param w [*] f32|f16|bf16
    * @param options.bias [a.o] f32
-   * @param options.residual [*] f32
+   * @param options.residual [*] f32|f16|bf16
    * @param options.o i32
    * @param options.kernel i32, default 3
    * @param options.stride i32, default 1
@@ -1236,42 +1245,45 @@ export class Ops<T extends TensorRef> {
    * @param options.algo direct | winograd2 | winograd4, default direct
    * @param options.alpha f32, default 1
    * @param options.beta f32, default 1
-   * @returns [B,floor((h*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1,floor((w*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1,a.o] f32
+   * @param options.dtype dtype, default f32
+   * @returns [B,floor((h*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1,floor((w*a.upsample+a.padBefore+a.padAfter-a.kernel)/a.stride)+1,a.o] @dtype
    */
-  conv2d(x: T, w: T, options: { o: number; kernel?: number; stride?: number; padBefore?: number; padAfter?: number; upsample?: number; algo?: 'direct' | 'winograd2' | 'winograd4'; alpha?: number; beta?: number; bias?: T | undefined; residual?: T | undefined }): T {
+  conv2d(x: T, w: T, options: { o: number; kernel?: number; stride?: number; padBefore?: number; padAfter?: number; upsample?: number; algo?: 'direct' | 'winograd2' | 'winograd4'; alpha?: number; beta?: number; dtype?: DType; bias?: T | undefined; residual?: T | undefined }): T {
     return this.#sink.run(OPS.conv2d, [x, w, options.bias, options.residual], options) as T;
   }
 
   /**
    * GroupNorm over NHWC with affine, then SiLU if asked; statistics in f32 or better.
-   * @param x [B,h,w,C] f32
+   * @param x [B,h,w,C] f32|f16|bf16
    * @param gamma [C] f32
    * @param beta [C] f32
    * @param options.groups i32, default 32
    * @param options.eps f32, default 0.000001
    * @param options.silu bool, default false
-   * @returns [B,h,w,C] f32
+   * @param options.dtype dtype, default f32
+   * @returns [B,h,w,C] @dtype
    */
-  groupNorm(x: T, gamma: T, beta: T, options: { groups?: number; eps?: number; silu?: boolean } = {}): T {
+  groupNorm(x: T, gamma: T, beta: T, options: { groups?: number; eps?: number; silu?: boolean; dtype?: DType } = {}): T {
     return this.#sink.run(OPS.groupNorm, [x, gamma, beta], options) as T;
   }
 
   /**
    * LayerNorm without affine over the last dim, then AdaLN modulation y * (1 + scale) + shift; mod is [Bm,G,C], Bm is B or 1, scaleAt/shiftAt choose the rows.
-   * @param x [B,l,C] f32
+   * @param x [B,l,C] f32|f16|bf16
    * @param options.mod [Bm,G,C] f32
    * @param options.eps f32, default 0.000001
    * @param options.scaleAt i32, default 0
    * @param options.shiftAt i32, default 1
-   * @returns [B,l,C] f32
+   * @param options.dtype dtype, default f32
+   * @returns [B,l,C] @dtype
    */
-  layerNorm(x: T, options: { eps?: number; scaleAt?: number; shiftAt?: number; mod?: T | undefined } = {}): T {
+  layerNorm(x: T, options: { eps?: number; scaleAt?: number; shiftAt?: number; dtype?: DType; mod?: T | undefined } = {}): T {
     return this.#sink.run(OPS.layerNorm, [x, options.mod], options) as T;
   }
 
   /**
-   * Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all); outside 1..pos+l is a late error. New keys and values are used as f32, whatever the caches hold. A row does not depend on l, the batch or how its keys came: f32 caches give the bits of the uncached call. lse, where given, receives the log of the sum of exp of each row's scaled scores (for attention_grad).
-   * @param qkv [B,l,3*a.heads*a.width] f32
+   * Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all); outside 1..pos+l is a late error. New keys and values are used as f32, whatever the caches hold. In f32 a row does not depend on l, the batch or how its keys came: f32 caches give the bits of the uncached call. With 16-bit qkv a backend may round the normalised q, k, v and the probabilities to that dtype. lse, where given, receives the log of the sum of exp of each row's scaled scores (for attention_grad).
+   * @param qkv [B,l,3*a.heads*a.width] f32|f16|bf16
    * @param options.scaleMul [a.heads] f32
    * @param options.visible [l] i32
    * @param options.kCache [B,a.heads,Lmax,a.width] f32|f16|bf16, changed in place
@@ -1283,7 +1295,7 @@ export class Ops<T extends TensorRef> {
    * @param options.maxScaleMul f32, default 4.605170185988092
    * @param options.pos i32, default 0
    * @param options.append bool, default false
-   * @returns [B,l,a.heads*a.width] f32
+   * @returns [B,l,a.heads*a.width] =qkv
    */
   attention(qkv: T, options: { heads: number; width: number; scale?: number; maxScaleMul?: number; pos?: number; append?: boolean; scaleMul?: T | undefined; visible?: T | undefined; kCache?: T | undefined; vCache?: T | undefined; lse?: T | undefined }): T {
     return this.#sink.run(OPS.attention, [qkv, options.scaleMul, options.visible, options.kCache, options.vCache, options.lse], options) as T;
@@ -1418,10 +1430,10 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Gradient of unary at x: dy * f'(x); abs has slope 0 at 0.
-   * @param x [...] f32
-   * @param dy [...] f32
+   * @param x [...] f32|f16|bf16
+   * @param dy [...] =x
    * @param options.fn silu | gelu | exp | log | sqrt | rsqrt | tanh | sigmoid | abs | neg | square | recip
-   * @returns [...] f32
+   * @returns [...] =x
    */
   unaryGrad(x: T, dy: T, options: { fn: 'silu' | 'gelu' | 'exp' | 'log' | 'sqrt' | 'rsqrt' | 'tanh' | 'sigmoid' | 'abs' | 'neg' | 'square' | 'recip' }): T {
     return this.#sink.run(OPS.unaryGrad, [x, dy], options) as T;
@@ -1429,13 +1441,13 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Gradient of affine: dy * mul where x * mul + add lies in [lo, hi], else 0.
-   * @param x [...] f32
-   * @param dy [...] f32
+   * @param x [...] f32|f16|bf16
+   * @param dy [...] =x
    * @param options.mul f32, default 1
    * @param options.add f32, default 0
    * @param options.lo f32, default -inf
    * @param options.hi f32, default inf
-   * @returns [...] f32
+   * @returns [...] =x
    */
   affineGrad(x: T, dy: T, options: { mul?: number; add?: number; lo?: number; hi?: number } = {}): T {
     return this.#sink.run(OPS.affineGrad, [x, dy], options) as T;
@@ -1443,9 +1455,9 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Sums x over the dims in which the shape it was broadcast from is 1 or missing: the gradient of broadcasting.
-   * @param x [*] f32
+   * @param x [*] f32|f16|bf16
    * @param options.shape dims
-   * @returns y f32
+   * @returns y =x
    */
   sumTo(x: T, options: { shape: readonly number[] }): T {
     return this.#sink.run(OPS.sumTo, [x], options) as T;
@@ -1453,9 +1465,9 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Repeats x along the dims in which it is 1 or which it lacks.
-   * @param x [*] f32
+   * @param x [*] f32|f16|bf16
    * @param options.shape dims
-   * @returns y f32
+   * @returns y =x
    */
   broadcastTo(x: T, options: { shape: readonly number[] }): T {
     return this.#sink.run(OPS.broadcastTo, [x], options) as T;
@@ -1527,9 +1539,9 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Puts stride - 1 zeros between the pixels of an NHWC map: [B, (h-1)*stride+1, (w-1)*stride+1, C]; the gradient of a strided convolution is a plain one of it.
-   * @param x [B,h,w,C] f32
+   * @param x [B,h,w,C] f32|f16|bf16
    * @param options.stride i32
-   * @returns [B,(h-1)*a.stride+1,(w-1)*a.stride+1,C] f32
+   * @returns [B,(h-1)*a.stride+1,(w-1)*a.stride+1,C] =x
    */
   dilate(x: T, options: { stride: number }): T {
     return this.#sink.run(OPS.dilate, [x], options) as T;
@@ -1537,24 +1549,25 @@ export class Ops<T extends TensorRef> {
 
   /**
    * residual + gate * x; gate is row gateAt of [B,G,N], one row per leading B of x (B may be 1).
-   * @param x [B,l,N] f32
+   * @param x [B,l,N] f32|f16|bf16
    * @param gate [Bg,G,N] f32
-   * @param options.residual [B,l,N] f32
+   * @param options.residual [B,l,N] f32|f16|bf16
    * @param options.gateAt i32, default 0
-   * @returns [B,l,N] f32
+   * @param options.dtype dtype, default f32
+   * @returns [B,l,N] @dtype
    */
-  gateResidual(x: T, gate: T, options: { gateAt?: number; residual?: T | undefined } = {}): T {
+  gateResidual(x: T, gate: T, options: { gateAt?: number; dtype?: DType; residual?: T | undefined } = {}): T {
     return this.#sink.run(OPS.gateResidual, [x, gate, options.residual], options) as T;
   }
 
   /**
    * Gradient of gate_residual: dx = gate * dy; dGate, where given, gets sum over l (and over the batch where it has one row) of x * dy added to row gateAt.
-   * @param x [B,l,N] f32
-   * @param dy [B,l,N] f32
+   * @param x [B,l,N] f32|f16|bf16
+   * @param dy [B,l,N] f32|f16|bf16
    * @param gate [Bg,G,N] f32
    * @param options.dGate [Bg,G,N] f32, changed in place
    * @param options.gateAt i32, default 0
-   * @returns [B,l,N] f32
+   * @returns [B,l,N] =x
    */
   gateResidualGrad(x: T, dy: T, gate: T, options: { gateAt?: number; dGate?: T | undefined } = {}): T {
     return this.#sink.run(OPS.gateResidualGrad, [x, dy, gate, options.dGate], options) as T;
@@ -1562,8 +1575,8 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Adds dy^T x to dw and the column sums of dy to dbias, in place, times alpha.
-   * @param x [B,l,K] f32
-   * @param dy [B,l,N] f32
+   * @param x [B,l,K] f32|f16|bf16
+   * @param dy [B,l,N] f32|f16|bf16
    * @param dw [N,K] f32, changed in place
    * @param options.dbias [N] f32, changed in place
    * @param options.alpha f32, default 1
@@ -1574,8 +1587,8 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Gradient of conv2d with respect to its OIHW weight and bias, added in place, times alpha; x is the convolution's input, dy [B, h', w', O] the gradient of its output.
-   * @param x [B,h,w,I] f32
-   * @param dy [B,oh,ow,O] f32
+   * @param x [B,h,w,I] f32|f16|bf16
+   * @param dy [B,oh,ow,O] f32|f16|bf16
    * @param dw [O,I,kh,kw] f32, changed in place
    * @param options.dbias [O] f32, changed in place
    * @param options.stride i32, default 1
@@ -1590,9 +1603,9 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Gradient of attention (without caches) with respect to qkv, from its output y, the gradient dy and lse; probabilities are computed again, block by block. dScaleMul gets its gradient added.
-   * @param qkv [B,l,3*a.heads*a.width] f32
-   * @param y [B,l,a.heads*a.width] f32
-   * @param dy [B,l,a.heads*a.width] f32
+   * @param qkv [B,l,3*a.heads*a.width] f32|f16|bf16
+   * @param y [B,l,a.heads*a.width] =qkv
+   * @param dy [B,l,a.heads*a.width] =qkv
    * @param lse [B,a.heads,l] f32
    * @param options.scaleMul [a.heads] f32
    * @param options.visible [l] i32
@@ -1601,7 +1614,7 @@ export class Ops<T extends TensorRef> {
    * @param options.width i32
    * @param options.scale f32, default 1
    * @param options.maxScaleMul f32, default 4.605170185988092
-   * @returns [B,l,3*a.heads*a.width] f32
+   * @returns [B,l,3*a.heads*a.width] =qkv
    */
   attentionGrad(qkv: T, y: T, dy: T, lse: T, options: { heads: number; width: number; scale?: number; maxScaleMul?: number; scaleMul?: T | undefined; visible?: T | undefined; dScaleMul?: T | undefined }): T {
     return this.#sink.run(OPS.attentionGrad, [qkv, y, dy, lse, options.scaleMul, options.visible, options.dScaleMul], options) as T;
@@ -1609,14 +1622,14 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Gradient of layer_norm with respect to x; dMod, where given, gets dy * norm(x) added to row scaleAt and dy to row shiftAt, summed over l (and over the batch where it has one row).
-   * @param x [B,l,C] f32
-   * @param dy [B,l,C] f32
+   * @param x [B,l,C] f32|f16|bf16
+   * @param dy [B,l,C] f32|f16|bf16
    * @param options.mod [Bm,G,C] f32
    * @param options.dMod [Bm,G,C] f32, changed in place
    * @param options.eps f32, default 0.000001
    * @param options.scaleAt i32, default 0
    * @param options.shiftAt i32, default 1
-   * @returns [B,l,C] f32
+   * @returns [B,l,C] =x
    */
   layerNormGrad(x: T, dy: T, options: { eps?: number; scaleAt?: number; shiftAt?: number; mod?: T | undefined; dMod?: T | undefined } = {}): T {
     return this.#sink.run(OPS.layerNormGrad, [x, dy, options.mod, options.dMod], options) as T;
@@ -1624,8 +1637,8 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Gradient of group_norm (and of the SiLU after it) with respect to x; dGamma and dBeta get theirs added.
-   * @param x [B,h,w,C] f32
-   * @param dy [B,h,w,C] f32
+   * @param x [B,h,w,C] f32|f16|bf16
+   * @param dy [B,h,w,C] f32|f16|bf16
    * @param gamma [C] f32
    * @param beta [C] f32
    * @param options.dGamma [C] f32, changed in place
@@ -1633,7 +1646,7 @@ export class Ops<T extends TensorRef> {
    * @param options.groups i32, default 32
    * @param options.eps f32, default 0.000001
    * @param options.silu bool, default false
-   * @returns [B,h,w,C] f32
+   * @returns [B,h,w,C] =x
    */
   groupNormGrad(x: T, dy: T, gamma: T, beta: T, options: { groups?: number; eps?: number; silu?: boolean; dGamma?: T | undefined; dBeta?: T | undefined } = {}): T {
     return this.#sink.run(OPS.groupNormGrad, [x, dy, gamma, beta, options.dGamma, options.dBeta], options) as T;
@@ -1641,7 +1654,7 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Per row: -(1 - labelSmooth) log p[target] - labelSmooth / V * sum(log p), p = softmax(logits); no probability is stored. A target outside [0, V) is a late index error.
-   * @param logits [...,V] f32
+   * @param logits [...,V] f32|f16|bf16
    * @param target [...] i32
    * @param options.labelSmooth f32, default 0
    * @returns [...] f32
@@ -1652,11 +1665,11 @@ export class Ops<T extends TensorRef> {
 
   /**
    * Gradient of cross_entropy with respect to the logits; dLoss is the gradient of each row's loss.
-   * @param logits [...,V] f32
+   * @param logits [...,V] f32|f16|bf16
    * @param target [...] i32
    * @param dLoss [...] f32
    * @param options.labelSmooth f32, default 0
-   * @returns [...,V] f32
+   * @returns [...,V] =logits
    */
   crossEntropyGrad(logits: T, target: T, dLoss: T, options: { labelSmooth?: number } = {}): T {
     return this.#sink.run(OPS.crossEntropyGrad, [logits, target, dLoss], options) as T;
@@ -1696,13 +1709,14 @@ export class Ops<T extends TensorRef> {
   }
 
   /**
-   * One Adam step on a flat range, in place: g = grad * invScale, clipped by min(1, maxNorm / (norm + 1e-6)) where maxNorm > 0 (norm = sqrt(stats[0]) * invScale); nothing is changed where stats[1], the number of non-finite gradients, is not 0. decoupled: p *= 1 - lr * weightDecay first (AdamW), else g += weightDecay * p (Adam). m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr / (1-b1^step) * m / (sqrt(v) / sqrt(1-b2^step) + eps); b1 and b2 are taken as decimals of 7 places (1 - 0.999 is 0.001). maxNorm needs stats. master: f32 copy that is updated in place of a 16-bit param and rounded to it.
+   * One Adam step on a flat range, in place: g = grad * invScale, clipped by min(1, maxNorm / (norm + 1e-6)) where maxNorm > 0 (norm = sqrt(stats[0]) * invScale); nothing is changed where stats[1], the number of non-finite gradients, is not 0. decoupled: p *= 1 - lr * weightDecay first (AdamW), else g += weightDecay * p (Adam). m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr / (1-b1^step) * m / (sqrt(v) / sqrt(1-b2^step) + eps); b1 and b2 are taken as decimals of 7 places (1 - 0.999 is 0.001). maxNorm needs stats. master: f32 copy that is updated in place of a 16-bit param and rounded to it. dynamic, where given, holds (lr, weightDecay, step, invScale) instead of the attributes.
    * @param param [n] f32|f16|bf16, changed in place
    * @param grad [n] f32|f16|bf16
    * @param m [n] f32, changed in place
    * @param v [n] f32, changed in place
    * @param options.master [n] f32, changed in place
    * @param options.stats [2] f32
+   * @param options.dynamic [4] f32
    * @param options.lr f32
    * @param options.beta1 f32, default 0.9
    * @param options.beta2 f32, default 0.999
@@ -1713,12 +1727,12 @@ export class Ops<T extends TensorRef> {
    * @param options.invScale f32, default 1
    * @param options.maxNorm f32, default 0
    */
-  adamw(param: T, grad: T, m: T, v: T, options: { lr: number; beta1?: number; beta2?: number; eps?: number; weightDecay?: number; decoupled?: boolean; step: number; invScale?: number; maxNorm?: number; master?: T | undefined; stats?: T | undefined }): void {
-    this.#sink.run(OPS.adamw, [param, grad, m, v, options.master, options.stats], options);
+  adamw(param: T, grad: T, m: T, v: T, options: { lr: number; beta1?: number; beta2?: number; eps?: number; weightDecay?: number; decoupled?: boolean; step: number; invScale?: number; maxNorm?: number; master?: T | undefined; stats?: T | undefined; dynamic?: T | undefined }): void {
+    this.#sink.run(OPS.adamw, [param, grad, m, v, options.master, options.stats, options.dynamic], options);
   }
 
   /**
-   * adamw with both moments as 8-bit codes in blocks of 256 elements: m signed and v unsigned, with s = c - 128, code c of a block means scale * sign(s) * (s / 127)^2 for m and scale * (c / 255)^2 for v, scale the largest magnitude of the block; the new value takes the nearest code, v at least 1 where v > 0. The step uses the moments before they are rounded to codes.
+   * adamw with both moments as 8-bit codes in blocks of 256 elements: m signed and v unsigned, with s = c - 128, code c of a block means scale * sign(s) * (s / 127)^2 for m and scale * (c / 255)^2 for v, scale the largest magnitude of the block; the new value takes the nearest code, v at least 1 where v > 0. The step uses the moments before they are rounded to codes. dynamic as in adamw.
    * @param param [n] f32|f16|bf16, changed in place
    * @param grad [n] f32|f16|bf16
    * @param m [n] u8, changed in place
@@ -1727,6 +1741,7 @@ export class Ops<T extends TensorRef> {
    * @param vScale [ceil(n/256)] f32, changed in place
    * @param options.master [n] f32, changed in place
    * @param options.stats [2] f32
+   * @param options.dynamic [4] f32
    * @param options.lr f32
    * @param options.beta1 f32, default 0.9
    * @param options.beta2 f32, default 0.999
@@ -1737,17 +1752,18 @@ export class Ops<T extends TensorRef> {
    * @param options.invScale f32, default 1
    * @param options.maxNorm f32, default 0
    */
-  adamw8(param: T, grad: T, m: T, v: T, mScale: T, vScale: T, options: { lr: number; beta1?: number; beta2?: number; eps?: number; weightDecay?: number; decoupled?: boolean; step: number; invScale?: number; maxNorm?: number; master?: T | undefined; stats?: T | undefined }): void {
-    this.#sink.run(OPS.adamw8, [param, grad, m, v, mScale, vScale, options.master, options.stats], options);
+  adamw8(param: T, grad: T, m: T, v: T, mScale: T, vScale: T, options: { lr: number; beta1?: number; beta2?: number; eps?: number; weightDecay?: number; decoupled?: boolean; step: number; invScale?: number; maxNorm?: number; master?: T | undefined; stats?: T | undefined; dynamic?: T | undefined }): void {
+    this.#sink.run(OPS.adamw8, [param, grad, m, v, mScale, vScale, options.master, options.stats, options.dynamic], options);
   }
 
   /**
-   * One SGD step on a flat range, in place, with the unscaling, clipping and skipping of adamw: g += weightDecay * p; velocity = momentum * velocity + g; p -= lr * (nesterov ? g + momentum * velocity : velocity).
+   * One SGD step on a flat range, in place, with the unscaling, clipping and skipping of adamw: g += weightDecay * p; velocity = momentum * velocity + g; p -= lr * (nesterov ? g + momentum * velocity : velocity). dynamic as in adamw (its step is not used).
    * @param param [n] f32|f16|bf16, changed in place
    * @param grad [n] f32|f16|bf16
    * @param options.velocity [n] f32, changed in place
    * @param options.master [n] f32, changed in place
    * @param options.stats [2] f32
+   * @param options.dynamic [4] f32
    * @param options.lr f32
    * @param options.momentum f32, default 0
    * @param options.nesterov bool, default false
@@ -1755,7 +1771,7 @@ export class Ops<T extends TensorRef> {
    * @param options.invScale f32, default 1
    * @param options.maxNorm f32, default 0
    */
-  sgd(param: T, grad: T, options: { lr: number; momentum?: number; nesterov?: boolean; weightDecay?: number; invScale?: number; maxNorm?: number; velocity?: T | undefined; master?: T | undefined; stats?: T | undefined }): void {
-    this.#sink.run(OPS.sgd, [param, grad, options.velocity, options.master, options.stats], options);
+  sgd(param: T, grad: T, options: { lr: number; momentum?: number; nesterov?: boolean; weightDecay?: number; invScale?: number; maxNorm?: number; velocity?: T | undefined; master?: T | undefined; stats?: T | undefined; dynamic?: T | undefined }): void {
+    this.#sink.run(OPS.sgd, [param, grad, options.velocity, options.master, options.stats, options.dynamic], options);
   }
 }

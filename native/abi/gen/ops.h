@@ -197,6 +197,7 @@ struct Params {
   int32_t n;
   Act act;
   int32_t gateAt;
+  DType dtype;
 };
 }  // namespace linear
 
@@ -240,6 +241,7 @@ struct Params {
   Algo algo;
   float alpha;
   float beta;
+  DType dtype;
 };
 }  // namespace conv2d
 
@@ -252,6 +254,7 @@ struct Params {
   int32_t groups;
   float eps;
   int32_t silu;
+  DType dtype;
 };
 }  // namespace group_norm
 
@@ -264,10 +267,11 @@ struct Params {
   float eps;
   int32_t scaleAt;
   int32_t shiftAt;
+  DType dtype;
 };
 }  // namespace layer_norm
 
-// Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all); outside 1..pos+l is a late error. New keys and values are used as f32, whatever the caches hold. A row does not depend on l, the batch or how its keys came: f32 caches give the bits of the uncached call. lse, where given, receives the log of the sum of exp of each row's scaled scores (for attention_grad).
+// Self-attention on fused qkv [B,l,3,H,c] (flattened). With scaleMul: q and k are l2-normalised per head and q times exp(min(scaleMul, maxScaleMul)). scores times scale. Keys: the first pos rows of the caches, then the l new ones; with append the new (normalised) k and v are written to the caches at pos. visible[i] = number of keys query i sees, counted over cache and new keys together (block-causal by scale; absent: all); outside 1..pos+l is a late error. New keys and values are used as f32, whatever the caches hold. In f32 a row does not depend on l, the batch or how its keys came: f32 caches give the bits of the uncached call. With 16-bit qkv a backend may round the normalised q, k, v and the probabilities to that dtype. lse, where given, receives the log of the sum of exp of each row's scaled scores (for attention_grad).
 namespace attention {
 constexpr int32_t kId = 86;
 namespace in { enum Index : int32_t { qkv, scaleMul, visible, kCache, vCache, lse, kCount }; }
@@ -523,6 +527,7 @@ namespace in { enum Index : int32_t { x, gate, residual, kCount }; }
 namespace out { enum Index : int32_t { y, kCount }; }
 struct Params {
   int32_t gateAt;
+  DType dtype;
 };
 }  // namespace gate_residual
 
@@ -648,10 +653,10 @@ struct Params {
 };
 }  // namespace grad_stats
 
-// One Adam step on a flat range, in place: g = grad * invScale, clipped by min(1, maxNorm / (norm + 1e-6)) where maxNorm > 0 (norm = sqrt(stats[0]) * invScale); nothing is changed where stats[1], the number of non-finite gradients, is not 0. decoupled: p *= 1 - lr * weightDecay first (AdamW), else g += weightDecay * p (Adam). m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr / (1-b1^step) * m / (sqrt(v) / sqrt(1-b2^step) + eps); b1 and b2 are taken as decimals of 7 places (1 - 0.999 is 0.001). maxNorm needs stats. master: f32 copy that is updated in place of a 16-bit param and rounded to it.
+// One Adam step on a flat range, in place: g = grad * invScale, clipped by min(1, maxNorm / (norm + 1e-6)) where maxNorm > 0 (norm = sqrt(stats[0]) * invScale); nothing is changed where stats[1], the number of non-finite gradients, is not 0. decoupled: p *= 1 - lr * weightDecay first (AdamW), else g += weightDecay * p (Adam). m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr / (1-b1^step) * m / (sqrt(v) / sqrt(1-b2^step) + eps); b1 and b2 are taken as decimals of 7 places (1 - 0.999 is 0.001). maxNorm needs stats. master: f32 copy that is updated in place of a 16-bit param and rounded to it. dynamic, where given, holds (lr, weightDecay, step, invScale) instead of the attributes.
 namespace adamw {
 constexpr int32_t kId = 121;
-namespace in { enum Index : int32_t { param, grad, m, v, master, stats, kCount }; }
+namespace in { enum Index : int32_t { param, grad, m, v, master, stats, dynamic, kCount }; }
 namespace out { enum Index : int32_t { kCount }; }
 struct Params {
   float lr;
@@ -666,10 +671,10 @@ struct Params {
 };
 }  // namespace adamw
 
-// adamw with both moments as 8-bit codes in blocks of 256 elements: m signed and v unsigned, with s = c - 128, code c of a block means scale * sign(s) * (s / 127)^2 for m and scale * (c / 255)^2 for v, scale the largest magnitude of the block; the new value takes the nearest code, v at least 1 where v > 0. The step uses the moments before they are rounded to codes.
+// adamw with both moments as 8-bit codes in blocks of 256 elements: m signed and v unsigned, with s = c - 128, code c of a block means scale * sign(s) * (s / 127)^2 for m and scale * (c / 255)^2 for v, scale the largest magnitude of the block; the new value takes the nearest code, v at least 1 where v > 0. The step uses the moments before they are rounded to codes. dynamic as in adamw.
 namespace adamw8 {
 constexpr int32_t kId = 122;
-namespace in { enum Index : int32_t { param, grad, m, v, mScale, vScale, master, stats, kCount }; }
+namespace in { enum Index : int32_t { param, grad, m, v, mScale, vScale, master, stats, dynamic, kCount }; }
 namespace out { enum Index : int32_t { kCount }; }
 struct Params {
   float lr;
@@ -684,10 +689,10 @@ struct Params {
 };
 }  // namespace adamw8
 
-// One SGD step on a flat range, in place, with the unscaling, clipping and skipping of adamw: g += weightDecay * p; velocity = momentum * velocity + g; p -= lr * (nesterov ? g + momentum * velocity : velocity).
+// One SGD step on a flat range, in place, with the unscaling, clipping and skipping of adamw: g += weightDecay * p; velocity = momentum * velocity + g; p -= lr * (nesterov ? g + momentum * velocity : velocity). dynamic as in adamw (its step is not used).
 namespace sgd {
 constexpr int32_t kId = 123;
-namespace in { enum Index : int32_t { param, grad, velocity, master, stats, kCount }; }
+namespace in { enum Index : int32_t { param, grad, velocity, master, stats, dynamic, kCount }; }
 namespace out { enum Index : int32_t { kCount }; }
 struct Params {
   float lr;
@@ -704,70 +709,71 @@ struct Info {
   int32_t inputs, outputs, params;  // params in 32-bit words
   uint32_t mutated;                 // bit i: input i is written in place
   uint32_t optional;                // bit i: input i may be absent
+  uint32_t activations;             // bit i: input i is an activation, in f32 or 16 bits
   const char* kinds;                // one letter per attribute: f i b(ool) t (dtype) d(ims), or an enum: 'A' + its size - 1
 };
 
 constexpr Info kInfo[kOpCount] = {
-    {"fill", 0, 1, 9, 0u, 0u, "dft"},
-    {"cast", 1, 1, 1, 0u, 0u, "t"},
-    {"reshape", 1, 1, 7, 0u, 0u, "d"},
-    {"unary", 1, 1, 1, 0u, 0u, "L"},
-    {"binary", 2, 1, 1, 0u, 0u, "H"},
-    {"affine", 1, 1, 4, 0u, 0u, "ffff"},
-    {"accumulate", 2, 0, 2, 1u, 0u, "ff"},
-    {"reduce", 1, 1, 2, 0u, 0u, "Ei"},
-    {"softmax", 1, 1, 1, 0u, 0u, "f"},
-    {"l2_normalize", 1, 1, 1, 0u, 0u, "f"},
-    {"permute", 1, 1, 7, 0u, 0u, "d"},
-    {"slice", 1, 1, 3, 0u, 0u, "iii"},
-    {"concat", 2, 1, 1, 0u, 0u, "i"},
-    {"write_slice", 2, 0, 2, 1u, 0u, "ii"},
-    {"embedding", 2, 1, 0, 0u, 0u, ""},
-    {"linear_pack", 1, 1, 2, 0u, 0u, "tb"},
-    {"linear", 5, 1, 3, 0u, 28u, "iCi"},
-    {"matmul", 2, 1, 2, 0u, 0u, "bf"},
-    {"conv_pack", 1, 1, 3, 0u, 0u, "Ctb"},
-    {"conv2d", 4, 1, 9, 0u, 12u, "iiiiiiCff"},
-    {"group_norm", 3, 1, 3, 0u, 0u, "ifb"},
-    {"layer_norm", 2, 1, 3, 0u, 2u, "fii"},
-    {"attention", 6, 1, 6, 56u, 62u, "iiffib"},
-    {"interpolate", 1, 1, 3, 0u, 0u, "Cii"},
-    {"resize_lanczos", 1, 1, 2, 0u, 0u, "ii"},
-    {"image_to_unit", 1, 1, 0, 0u, 0u, ""},
-    {"unit_to_image", 1, 1, 0, 0u, 0u, ""},
-    {"vq_lookup", 2, 1, 1, 0u, 0u, "b"},
-    {"cfg_mix", 2, 1, 0, 0u, 0u, ""},
-    {"truncate_logits", 3, 1, 0, 0u, 0u, ""},
-    {"multinomial", 2, 1, 1, 0u, 0u, "i"},
-    {"sample_cfg", 5, 1, 1, 0u, 0u, "i"},
-    {"gumbel_softmax", 3, 1, 3, 0u, 6u, "ffi"},
-    {"random", 0, 1, 13, 0u, 0u, "dCffiii"},
-    {"unary_grad", 2, 1, 1, 0u, 0u, "L"},
-    {"affine_grad", 2, 1, 4, 0u, 0u, "ffff"},
-    {"sum_to", 1, 1, 7, 0u, 0u, "d"},
-    {"broadcast_to", 1, 1, 7, 0u, 0u, "d"},
-    {"softmax_grad", 2, 1, 1, 0u, 0u, "f"},
-    {"l2_normalize_grad", 2, 1, 1, 0u, 0u, "f"},
-    {"embedding_grad", 3, 0, 0, 4u, 0u, ""},
-    {"scatter_rows", 3, 0, 0, 1u, 0u, ""},
-    {"bincount", 1, 1, 1, 0u, 0u, "i"},
-    {"interpolate_grad", 1, 1, 3, 0u, 0u, "Cii"},
-    {"dilate", 1, 1, 1, 0u, 0u, "i"},
-    {"gate_residual", 3, 1, 1, 0u, 4u, "i"},
-    {"gate_residual_grad", 4, 1, 1, 8u, 8u, "i"},
-    {"linear_grad_w", 4, 0, 1, 12u, 8u, "f"},
-    {"conv2d_grad_w", 4, 0, 5, 12u, 8u, "iiiif"},
-    {"attention_grad", 7, 1, 4, 64u, 112u, "iiff"},
-    {"layer_norm_grad", 4, 1, 3, 8u, 12u, "fii"},
-    {"group_norm_grad", 6, 1, 3, 48u, 48u, "ifb"},
-    {"cross_entropy", 2, 1, 1, 0u, 0u, "f"},
-    {"cross_entropy_grad", 3, 1, 1, 0u, 0u, "f"},
-    {"pair_loss", 2, 1, 1, 0u, 0u, "B"},
-    {"pair_loss_grad", 3, 1, 1, 0u, 0u, "B"},
-    {"grad_stats", 2, 1, 0, 0u, 0u, ""},
-    {"adamw", 6, 0, 9, 29u, 48u, "fffffbiff"},
-    {"adamw8", 8, 0, 9, 125u, 192u, "fffffbiff"},
-    {"sgd", 5, 0, 6, 13u, 28u, "ffbfff"},
+    {"fill", 0, 1, 9, 0u, 0u, 0u, "dft"},
+    {"cast", 1, 1, 1, 0u, 0u, 0u, "t"},
+    {"reshape", 1, 1, 7, 0u, 0u, 0u, "d"},
+    {"unary", 1, 1, 1, 0u, 0u, 1u, "L"},
+    {"binary", 2, 1, 1, 0u, 0u, 3u, "H"},
+    {"affine", 1, 1, 4, 0u, 0u, 1u, "ffff"},
+    {"accumulate", 2, 0, 2, 1u, 0u, 3u, "ff"},
+    {"reduce", 1, 1, 2, 0u, 0u, 0u, "Ei"},
+    {"softmax", 1, 1, 1, 0u, 0u, 0u, "f"},
+    {"l2_normalize", 1, 1, 1, 0u, 0u, 0u, "f"},
+    {"permute", 1, 1, 7, 0u, 0u, 0u, "d"},
+    {"slice", 1, 1, 3, 0u, 0u, 0u, "iii"},
+    {"concat", 2, 1, 1, 0u, 0u, 0u, "i"},
+    {"write_slice", 2, 0, 2, 1u, 0u, 0u, "ii"},
+    {"embedding", 2, 1, 0, 0u, 0u, 0u, ""},
+    {"linear_pack", 1, 1, 2, 0u, 0u, 0u, "tb"},
+    {"linear", 5, 1, 4, 0u, 28u, 17u, "iCit"},
+    {"matmul", 2, 1, 2, 0u, 0u, 3u, "bf"},
+    {"conv_pack", 1, 1, 3, 0u, 0u, 0u, "Ctb"},
+    {"conv2d", 4, 1, 10, 0u, 12u, 9u, "iiiiiiCfft"},
+    {"group_norm", 3, 1, 4, 0u, 0u, 1u, "ifbt"},
+    {"layer_norm", 2, 1, 4, 0u, 2u, 1u, "fiit"},
+    {"attention", 6, 1, 6, 56u, 62u, 1u, "iiffib"},
+    {"interpolate", 1, 1, 3, 0u, 0u, 0u, "Cii"},
+    {"resize_lanczos", 1, 1, 2, 0u, 0u, 0u, "ii"},
+    {"image_to_unit", 1, 1, 0, 0u, 0u, 0u, ""},
+    {"unit_to_image", 1, 1, 0, 0u, 0u, 0u, ""},
+    {"vq_lookup", 2, 1, 1, 0u, 0u, 0u, "b"},
+    {"cfg_mix", 2, 1, 0, 0u, 0u, 0u, ""},
+    {"truncate_logits", 3, 1, 0, 0u, 0u, 0u, ""},
+    {"multinomial", 2, 1, 1, 0u, 0u, 0u, "i"},
+    {"sample_cfg", 5, 1, 1, 0u, 0u, 0u, "i"},
+    {"gumbel_softmax", 3, 1, 3, 0u, 6u, 0u, "ffi"},
+    {"random", 0, 1, 13, 0u, 0u, 0u, "dCffiii"},
+    {"unary_grad", 2, 1, 1, 0u, 0u, 3u, "L"},
+    {"affine_grad", 2, 1, 4, 0u, 0u, 3u, "ffff"},
+    {"sum_to", 1, 1, 7, 0u, 0u, 1u, "d"},
+    {"broadcast_to", 1, 1, 7, 0u, 0u, 1u, "d"},
+    {"softmax_grad", 2, 1, 1, 0u, 0u, 0u, "f"},
+    {"l2_normalize_grad", 2, 1, 1, 0u, 0u, 0u, "f"},
+    {"embedding_grad", 3, 0, 0, 4u, 0u, 0u, ""},
+    {"scatter_rows", 3, 0, 0, 1u, 0u, 0u, ""},
+    {"bincount", 1, 1, 1, 0u, 0u, 0u, "i"},
+    {"interpolate_grad", 1, 1, 3, 0u, 0u, 0u, "Cii"},
+    {"dilate", 1, 1, 1, 0u, 0u, 1u, "i"},
+    {"gate_residual", 3, 1, 2, 0u, 4u, 5u, "it"},
+    {"gate_residual_grad", 4, 1, 1, 8u, 8u, 3u, "i"},
+    {"linear_grad_w", 4, 0, 1, 12u, 8u, 3u, "f"},
+    {"conv2d_grad_w", 4, 0, 5, 12u, 8u, 3u, "iiiif"},
+    {"attention_grad", 7, 1, 4, 64u, 112u, 7u, "iiff"},
+    {"layer_norm_grad", 4, 1, 3, 8u, 12u, 3u, "fii"},
+    {"group_norm_grad", 6, 1, 3, 48u, 48u, 3u, "ifb"},
+    {"cross_entropy", 2, 1, 1, 0u, 0u, 1u, "f"},
+    {"cross_entropy_grad", 3, 1, 1, 0u, 0u, 1u, "f"},
+    {"pair_loss", 2, 1, 1, 0u, 0u, 0u, "B"},
+    {"pair_loss_grad", 3, 1, 1, 0u, 0u, 0u, "B"},
+    {"grad_stats", 2, 1, 0, 0u, 0u, 0u, ""},
+    {"adamw", 7, 0, 9, 29u, 112u, 0u, "fffffbiff"},
+    {"adamw8", 9, 0, 9, 125u, 448u, 0u, "fffffbiff"},
+    {"sgd", 6, 0, 6, 13u, 60u, 0u, "ffbfff"},
 };
 
 }  // namespace ns::op

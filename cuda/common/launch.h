@@ -1,0 +1,40 @@
+// The only place that starts a kernel.
+#pragma once
+#include "cuda/common/error.h"
+
+namespace ns::cuda {
+
+struct Shape {
+  dim3 grid;
+  dim3 block;
+  size_t shared = 0;  // dynamic, bytes
+};
+
+constexpr size_t kStaticShared = 48 * 1024;  // more needs the opt-in
+
+// An empty grid is no work. The arguments are converted to the kernel's parameter types.
+template <class... P, class... A>
+Status launch(const Context& ctx, void (*kernel)(P...), const Shape& shape, A... args) {
+  if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return Status();
+  if (shape.shared > kStaticShared) {
+    const auto bytes = static_cast<int>(shape.shared);
+    const cudaError_t e = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (e != cudaSuccess) return check(e, "shared memory of a kernel");
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared;
+  config.stream = ctx.stream;
+  return check(cudaLaunchKernelEx(&config, kernel, static_cast<P>(args)...), "kernel launch");
+}
+
+inline int64_t divUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Blocks for a loop that strides over the grid: enough to fill the device, no more than there is work.
+inline dim3 gridFor(const Context& ctx, int64_t blocks, int perSm = 8) {
+  const int64_t most = static_cast<int64_t>(ctx.sms) * perSm;
+  return dim3(static_cast<unsigned>(blocks < most ? blocks : most));
+}
+
+}  // namespace ns::cuda
