@@ -12,6 +12,7 @@
 
 #include "native/core/registry.h"
 #include "native/cpu/context.h"
+#include "native/cpu/widen.h"
 
 namespace ns::cpu {
 
@@ -20,6 +21,7 @@ namespace {
 constexpr size_t kPage = size_t{64} << 10;  // of any system this runs on, or a multiple
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kMapped = size_t{1} << 20;
+constexpr size_t kKeptWide = size_t{16} << 20;  // a larger copy of an activation is not kept for the next call
 
 size_t wholePages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
@@ -67,13 +69,16 @@ void* Scratch::bytes(int slot, size_t n) {
   return data_[slot];
 }
 
-void Scratch::drop() {
+void Scratch::shrink(size_t most) {
   for (int i = 0; i < 4; i++) {
-    if (data_[i]) giveBlock(data_[i], size_[i]);
+    if (size_[i] <= most) continue;
+    giveBlock(data_[i], size_[i]);
     data_[i] = nullptr;
     size_[i] = 0;
   }
 }
+
+void Scratch::drop() { shrink(0); }
 
 // Hidden, so that an op without a kernel is an error of the linker and not of the first call.
 namespace kernels {
@@ -88,10 +93,12 @@ struct Device {
   explicit Device(int threads) : pool(threads), perThread(new Scratch[static_cast<size_t>(pool.threads())]) {}
   Pool pool;
   Scratch shared;
+  Scratch wide;  // f32 copies of 16-bit activations
   std::unique_ptr<Scratch[]> perThread;
   std::string text;
   void dropScratch() {
     shared.drop();
+    wide.drop();
     for (int i = 0; i < pool.threads(); i++) perThread[static_cast<size_t>(i)].drop();
   }
 };
@@ -150,7 +157,12 @@ void execute(void* self, const NsCall* call, NsStatus* status) {
   auto* d = static_cast<Device*>(self);
   Context ctx{d->pool, d->shared, d->perThread.get()};
   try {
-    *status = dispatch(ctx, *call);
+    if (needsWidening(*call)) {
+      *status = widened(ctx, d->wide, *call, &dispatch);
+      d->wide.shrink(kKeptWide);
+    } else {
+      *status = dispatch(ctx, *call);
+    }
   } catch (const std::bad_alloc&) {
     *status = failure(NS_OUT_OF_MEMORY, "no memory for the scratch space of the op");
   } catch (const std::exception& e) {

@@ -21,7 +21,8 @@ class Scratch {
   // slot 0..3; throws std::bad_alloc, which the backend turns into NS_OUT_OF_MEMORY.
   void* bytes(int slot, size_t n);
   float* floats(int slot, size_t n) { return static_cast<float*>(bytes(slot, n * sizeof(float))); }
-  void drop();  // frees everything; called when memory is short
+  void shrink(size_t most);  // frees buffers of more bytes
+  void drop();               // frees everything; called when memory is short
 
  private:
   void* data_[4] = {};

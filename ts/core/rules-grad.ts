@@ -1,6 +1,6 @@
 // Shape rules and checks of the ops that training needs, by the names ops.json gives them. Kernels rely on every one of them.
 import { checkShape } from './check.js';
-import { dims, input, modulationRows, num, range, refuse } from './rules-kit.js';
+import { dims, floating, input, modulationRows, num, range, refuse } from './rules-kit.js';
 import { shapeFailure, showShape } from './shapes.js';
 import type { RuleContext } from './types.js';
 
@@ -35,6 +35,7 @@ export function dilate(c: RuleContext): void {
 }
 
 export function gateResidual(c: RuleContext): void {
+  if (c.a.dtype !== undefined) floating(c);
   modulationRows(c, 'gate', 'Bg', ['gateAt']);
 }
 

@@ -23,3 +23,9 @@ export function modulationRows(c: RuleContext, name: string, batch: string, at: 
   if (c.d[batch] !== 1 && c.d[batch] !== c.d.B) shapeFailure(c, `${name} must have ${c.d.B} rows or 1`, ['x', name]);
   for (const attr of at) range(c, attr, 0, (c.d.G as number) - 1);
 }
+
+// An output that is rounded from f32: integers would be no values of it.
+export function floating(c: RuleContext): void {
+  const { dtype } = c.a;
+  if (dtype !== 'f32' && dtype !== 'f16' && dtype !== 'bf16') refuse(c, 'dtype', 'f32, f16 or bf16');
+}

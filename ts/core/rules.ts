@@ -2,7 +2,7 @@
 import { checkShape } from './check.js';
 import type { DType } from './dtype.js';
 import { ArgumentError } from './errors.js';
-import { dims, input, modulationRows, num, PANEL, panels, range, refuse } from './rules-kit.js';
+import { dims, floating, input, modulationRows, num, PANEL, panels, range, refuse } from './rules-kit.js';
 import { shapeFailure, showShape, sizeOf } from './shapes.js';
 import type { RuleContext } from './types.js';
 
@@ -77,22 +77,26 @@ export function writeSlice(c: RuleContext): void {
 }
 
 export function linearPack(c: RuleContext): readonly number[] {
+  floating(c);
   const { N, K } = c.d as { N: number; K: number };
   return c.a.transpose ? [panels(K), N, PANEL] : [panels(N), K, PANEL];
 }
 
 export function linear(c: RuleContext): void {
+  floating(c);
   const n = range(c, 'n', 1, 0x7fffffff);
   if (c.d.P !== panels(n)) shapeFailure(c, `${n} columns need ${panels(n)} panels of 16`, ['w']);
   if (c.in.gate) modulationRows(c, 'gate', 'Bg', ['gateAt']);
 }
 
 export function layerNorm(c: RuleContext): void {
+  floating(c);
   if (!(num(c, 'eps') >= 0)) refuse(c, 'eps', 'a number of at least 0');
   if (c.in.mod) modulationRows(c, 'mod', 'Bm', ['scaleAt', 'shiftAt']);
 }
 
 export function groupNorm(c: RuleContext): void {
+  if (c.a.dtype !== undefined) floating(c);
   if (!(num(c, 'eps') >= 0)) refuse(c, 'eps', 'a number of at least 0');
   const groups = range(c, 'groups', 1, c.d.C as number);
   if ((c.d.C as number) % groups !== 0) shapeFailure(c, `${c.d.C} channels do not divide into ${groups} groups`, ['x']);
@@ -108,6 +112,7 @@ export function matmul(c: RuleContext): readonly number[] {
 const tiles = (algo: unknown): number => (algo === 'winograd4' ? 36 : 16);
 
 export function convPack(c: RuleContext): readonly number[] {
+  floating(c);
   const { kh, kw } = c.d as { kh: number; kw: number };
   const [O, I] = (c.a.transpose ? [c.d.I, c.d.O] : [c.d.O, c.d.I]) as [number, number];
   if (c.a.algo === 'direct') return [panels(O), kh * kw * I, PANEL];
@@ -116,6 +121,7 @@ export function convPack(c: RuleContext): readonly number[] {
 }
 
 export function conv2d(c: RuleContext): void {
+  floating(c);
   const { B, h, w, I } = c.d as { B: number; h: number; w: number; I: number };
   const o = range(c, 'o', 1, 0x7fffffff);
   const kernel = range(c, 'kernel', 1, 64);

@@ -127,6 +127,35 @@ test('attention: caches', () => {
   throws('ShapeError', /Lmax is 30 in kCache and 31 in vCache/, () => run([c, [2, 2, 31, 64]], {}));
 });
 
+test('16-bit activations: the attribute says what the output is, inputs may differ where the declaration lets them', () => {
+  const dtype = (op: OpDecl, inputs: (TensorRef | undefined)[], attrs: object) => out(op, inputs, attrs)?.dtype;
+  const linear = (x: DType, residual: DType, given: object = {}) =>
+    dtype(OPS.linear, [t([2, 9, 8], x), t([1, 8, 16], 'bf16'), undefined, undefined, t([2, 9, 16], residual)], { n: 16, ...given });
+  assert.is(linear('bf16', 'f32'), 'f32');
+  assert.is(linear('f32', 'f16', { dtype: 'bf16' }), 'bf16');
+  assert.is(dtype(OPS.layerNorm, [t([2, 3, 8]), undefined], { dtype: 'f16' }), 'f16');
+  assert.is(dtype(OPS.groupNorm, [t([1, 2, 2, 8], 'f16'), t([8]), t([8])], { groups: 2 }), 'f32');
+  assert.is(dtype(OPS.attention, [t([1, 2, 24], 'bf16'), undefined, undefined, undefined, undefined], { heads: 2, width: 4 }), 'bf16');
+  assert.is(dtype(OPS.unaryGrad, [t([3], 'f16'), t([3], 'f16')], { fn: 'gelu' }), 'f16');
+  throws('DTypeError', /dy is f32, x is f16: they must agree/, () => out(OPS.unaryGrad, [t([3], 'f16'), t([3])], { fn: 'gelu' }));
+  throws('DTypeError', /\[linear\] bias is f16: expected f32/, () =>
+    out(OPS.linear, [t([2, 9, 8]), t([1, 8, 16]), t([16], 'f16'), undefined, undefined], { n: 16 }),
+  );
+});
+
+test('an output of floats is no integer', () => {
+  const refused = (op: OpDecl, inputs: (TensorRef | undefined)[], attrs: object) =>
+    throws('ArgumentError', /dtype is i32: expected f32, f16 or bf16/, () => out(op, inputs, { ...attrs, dtype: 'i32' }));
+  const x = t([2, 4, 4, 16]);
+  refused(OPS.linear, [t([2, 9, 8]), t([1, 8, 16]), undefined, undefined, undefined], { n: 16 });
+  refused(OPS.conv2d, [x, t([1, 144, 16]), undefined, undefined], { o: 16 });
+  refused(OPS.groupNorm, [x, t([16]), t([16])], { groups: 4 });
+  refused(OPS.layerNorm, [t([2, 9, 8]), undefined], {});
+  refused(OPS.gateResidual, [t([2, 9, 8]), t([1, 1, 8]), undefined], {});
+  refused(OPS.linearPack, [t([8, 8])], {});
+  refused(OPS.convPack, [t([4, 4, 3, 3])], {});
+});
+
 test('other checks', () => {
   const x = t([2, 4, 4, 12]);
   throws('ShapeError', /12 channels do not divide into 5 groups/, () => out(OPS.groupNorm, [x, t([12]), t([12])], { groups: 5 }));
