@@ -176,13 +176,14 @@ Status grad_stats(Context& ctx, const NsCall& call, const op::grad_stats::Params
   return {};
 }
 
-Status adamw(Context& ctx, const NsCall& call, const op::adamw::Params& p) {
+Status adamw(Context& ctx, const NsCall& call, const op::adamw::Params& given) {
   using In = op::adamw::in::Index;
+  const op::adamw::Params p = withDynamic(given, call, In::dynamic);
   const float* stats = input(call, In::stats) ? in<float>(call, In::stats) : nullptr;
   if (p.maxNorm > 0 && !stats) return failure(NS_INVALID, "[adamw] maxNorm is %g, but stats are missing", static_cast<double>(p.maxNorm));
   const Clip clip = clipOf(stats, p.invScale, p.maxNorm);
   if (clip.skip) return {};
-  const AdamStep step = adamStepOf(p, clip.factor);
+  const AdamStep step = adamStepOf(p, stepOf(p, call, In::dynamic), clip.factor);
   const Trained trained(call, In::param, In::grad, In::master);
   float *m = mut<float>(call, In::m), *v = mut<float>(call, In::v);
   const auto row = HWY_DYNAMIC_DISPATCH(AdamRow);
@@ -192,8 +193,9 @@ Status adamw(Context& ctx, const NsCall& call, const op::adamw::Params& p) {
   return {};
 }
 
-Status sgd(Context& ctx, const NsCall& call, const op::sgd::Params& p) {
+Status sgd(Context& ctx, const NsCall& call, const op::sgd::Params& given) {
   using In = op::sgd::in::Index;
+  const op::sgd::Params p = withDynamic(given, call, In::dynamic);
   const float* stats = input(call, In::stats) ? in<float>(call, In::stats) : nullptr;
   if (p.maxNorm > 0 && !stats) return failure(NS_INVALID, "[sgd] maxNorm is %g, but stats are missing", static_cast<double>(p.maxNorm));
   float* velocity = input(call, In::velocity) ? mut<float>(call, In::velocity) : nullptr;

@@ -30,6 +30,22 @@ inline Clip clipOf(const float* stats, float invScale, float maxNorm) {
   return c;
 }
 
+// dynamic, where given, holds lr, weightDecay, step and invScale instead of the attributes.
+template <class P>
+P withDynamic(P p, const NsCall& call, int index) {
+  const float* d = input(call, index) ? in<float>(call, index) : nullptr;
+  if (!d) return p;
+  p.lr = d[0];
+  p.weightDecay = d[1];
+  p.invScale = d[3];
+  return p;
+}
+// The step as the power of the betas takes it.
+template <class P>
+double stepOf(const P& p, const NsCall& call, int index) {
+  return input(call, index) ? static_cast<double>(in<float>(call, index)[2]) : static_cast<double>(p.step);
+}
+
 // The f32 form of one Adam step.
 struct AdamStep {
   float factor, decay, l2;     // of the gradient; decoupled decay of the parameter; decay that joins the gradient
@@ -42,7 +58,7 @@ struct AdamStep {
 inline double decimalBeta(float beta) { return std::round(static_cast<double>(beta) * 1e7) / 1e7; }
 
 template <class P>
-AdamStep adamStepOf(const P& p, float factor) {
+AdamStep adamStepOf(const P& p, double step, float factor) {
   const double b1 = decimalBeta(p.beta1), b2 = decimalBeta(p.beta2), lr = p.lr;
   AdamStep s;
   s.factor = factor;
@@ -52,8 +68,8 @@ AdamStep adamStepOf(const P& p, float factor) {
   s.c1 = static_cast<float>(1 - b1);
   s.b2 = static_cast<float>(b2);
   s.c2 = static_cast<float>(1 - b2);
-  s.size = static_cast<float>(-lr / (1 - std::pow(b1, p.step)));
-  s.rootCorrection = static_cast<float>(std::sqrt(1 - std::pow(b2, p.step)));
+  s.size = static_cast<float>(-lr / (1 - std::pow(b1, step)));
+  s.rootCorrection = static_cast<float>(std::sqrt(1 - std::pow(b2, step)));
   s.eps = p.eps;
   return s;
 }

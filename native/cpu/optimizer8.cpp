@@ -99,13 +99,14 @@ void lastBlock(const AdamStep& step, float* p, const float* g, uint8_t* m, uint8
 
 namespace kernels {
 
-Status adamw8(Context& ctx, const NsCall& call, const op::adamw8::Params& p) {
+Status adamw8(Context& ctx, const NsCall& call, const op::adamw8::Params& given) {
   using In = op::adamw8::in::Index;
+  const op::adamw8::Params p = withDynamic(given, call, In::dynamic);
   const float* stats = input(call, In::stats) ? in<float>(call, In::stats) : nullptr;
   if (p.maxNorm > 0 && !stats) return failure(NS_INVALID, "[adamw8] maxNorm is %g, but stats are missing", static_cast<double>(p.maxNorm));
   const Clip clip = clipOf(stats, p.invScale, p.maxNorm);
   if (clip.skip) return {};
-  const AdamStep step = adamStepOf(p, clip.factor);
+  const AdamStep step = adamStepOf(p, stepOf(p, call, In::dynamic), clip.factor);
   const Trained trained(call, In::param, In::grad, In::master);
   uint8_t *m = mut<uint8_t>(call, In::m), *v = mut<uint8_t>(call, In::v);
   float *mScale = mut<float>(call, In::mScale), *vScale = mut<float>(call, In::vScale);

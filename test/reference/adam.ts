@@ -1,19 +1,27 @@
 // One Adam step in float64: what the references of adamw, adamw8 and sgd share.
 import { type Args, at, make, type Ten, toDType } from './kit.js';
 
+const DYNAMIC = ['lr', 'weightDecay', 'step', 'invScale'] as const;
+
+/** One of the numbers that `dynamic`, where given, holds instead of the attributes. */
+export function setting(c: Args, name: (typeof DYNAMIC)[number]): number {
+  const dynamic = c.opt('dynamic');
+  return dynamic ? at(dynamic, DYNAMIC.indexOf(name)) : c.num(name);
+}
+
 /** The factor of the gradients, or undefined where stats forbid the step. */
 export function gradientFactor(c: Args): number | undefined {
   const stats = c.opt('stats');
-  if (!stats) return c.num('invScale');
+  if (!stats) return setting(c, 'invScale');
   if (at(stats, 1) !== 0) return undefined;
-  const norm = Math.sqrt(at(stats, 0)) * c.num('invScale');
-  return c.num('invScale') * (c.num('maxNorm') > 0 ? Math.min(1, c.num('maxNorm') / (norm + 1e-6)) : 1);
+  const norm = Math.sqrt(at(stats, 0)) * setting(c, 'invScale');
+  return setting(c, 'invScale') * (c.num('maxNorm') > 0 ? Math.min(1, c.num('maxNorm') / (norm + 1e-6)) : 1);
 }
 
 /** The new parameter and moments of element i. */
 export function adam(c: Args, factor: number, p: number, grad: number, m0: number, v0: number): [number, number, number] {
   const [b1, b2] = [Math.round(c.num('beta1') * 1e7) / 1e7, Math.round(c.num('beta2') * 1e7) / 1e7];
-  const [lr, decay, step] = [c.num('lr'), c.num('weightDecay'), c.num('step')];
+  const [lr, decay, step] = [setting(c, 'lr'), setting(c, 'weightDecay'), setting(c, 'step')];
   const g = grad * factor + (c.flag('decoupled') ? 0 : decay * p);
   const m = b1 * m0 + (1 - b1) * g;
   const v = b2 * v0 + (1 - b2) * g * g;

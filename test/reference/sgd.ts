@@ -1,4 +1,4 @@
-import { gradientFactor, parameters } from './adam.js';
+import { gradientFactor, parameters, setting } from './adam.js';
 import { type Args, at, make, type Outputs } from './kit.js';
 
 export default function sgd(c: Args): Outputs {
@@ -8,11 +8,11 @@ export default function sgd(c: Args): Outputs {
   const factor = gradientFactor(c);
   const kept = { param: c.ten('param'), ...(velocity0 && { velocity: velocity0 }), ...(master && { master }) };
   if (factor === undefined) return { tensors: kept };
-  const gradient = (i: number, p: number): number => at(grad, i) * factor + c.num('weightDecay') * p;
+  const gradient = (i: number, p: number): number => at(grad, i) * factor + setting(c, 'weightDecay') * p;
   const velocity = (i: number, p: number): number => c.num('momentum') * (velocity0 ? at(velocity0, i) : 0) + gradient(i, p);
   const { tensors, margin } = parameters(c, (i, p) => {
     const v = velocity(i, p);
-    return p - c.num('lr') * (c.flag('nesterov') ? gradient(i, p) + c.num('momentum') * v : v);
+    return p - setting(c, 'lr') * (c.flag('nesterov') ? gradient(i, p) + c.num('momentum') * v : v);
   });
   if (!velocity0) return { tensors, margin };
   const before = master ?? c.ten('param');
