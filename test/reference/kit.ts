@@ -16,6 +16,8 @@ export interface Outputs {
   readonly tensors: Readonly<Record<string, Ten>>;
   /** Where a discrete result was chosen: the smallest distance to the next choice, relative to the values compared. */
   readonly margin?: number;
+  /** The data are the first elements of the results; what follows them is not defined. */
+  readonly front?: boolean;
 }
 
 export type Reference = (c: Args) => Outputs;
