@@ -1,7 +1,7 @@
 // The one GEMM kernel: C = A B over tiles of k, copies kStages - 1 steps ahead of the products, epilogue through shared memory so that
 // stores are rows. Floor: max(2 M N K FLOP at the tensor cores, one read of A and B and one write of C at DRAM).
-// Values do not depend on the tile size: each output is summed over k in order; only a split of k (another number of partial sums) changes bits.
-// Reference: the multistage mainloop of CUTLASS 2.x.
+// Values do not depend on the tile size: each output is summed over k in order; only a split of k (another number of partial sums) changes
+// bits. Reference: the multistage mainloop of CUTLASS 2.x.
 #pragma once
 #include "cuda/common/launch.h"
 #include "cuda/common/shared.h"
@@ -16,19 +16,19 @@ struct Product {
   A a;
   B b;
   int m, n, k;
-  int depth;         // k of one split: a multiple of every step
-  float* partial;    // [split][batch][m][n], instead of the epilogue
-  int tilesM, tilesN;
+  int depth = 0;             // k of one split: a multiple of every step
+  float* partial = nullptr;  // [split][batch][m][n], instead of the epilogue
+  int tilesM = 0, tilesN = 0;
   Epilogue epilogue;
 };
 
 // The part of a thread in copying one operand: the same chunk of several lines (along k), or of several k.
 template <class L, class E, int COUNT, int ROW, int THREADS>
 struct Copier {
-  static constexpr int kChunks = COUNT * ROW / kChunkBytes, kTimes = kChunks / THREADS;
+  static constexpr int kChunks = COUNT * ROW / kChunkBytes, kTimes = (kChunks + THREADS - 1) / THREADS;
   static constexpr int kPerLine = (L::kAlongK ? ROW : COUNT * static_cast<int>(sizeof(E))) / kChunkBytes;
   static constexpr int kElements = kChunkBytes / static_cast<int>(sizeof(E)), kStates = L::kAlongK ? kTimes : 1;
-  static_assert(kChunks % THREADS == 0 && THREADS % kPerLine == 0, "each thread copies the same chunk of each line");
+  static_assert(THREADS % kPerLine == 0, "each thread copies the same chunk of each line");
   typename L::State state[kStates];
 
   __device__ static int line(int i) { return (static_cast<int>(threadIdx.x) + i * THREADS) / kPerLine; }
@@ -42,6 +42,7 @@ struct Copier {
   __device__ void copy(const L& from, char* tile, int k) const {
 #pragma unroll
     for (int i = 0; i < kTimes; i++) {
+      if (kChunks % THREADS != 0 && static_cast<int>(threadIdx.x) + i * THREADS >= kChunks) break;
       if constexpr (L::kAlongK) {
         from.template fill<E>(tile + alongK<ROW>(line(i), chunk()), state[i], k + chunk() * kElements);
       } else {
@@ -113,7 +114,7 @@ __device__ inline void tileOf(int index, int tilesM, int tilesN, int& tileM, int
 }
 
 template <class Math, class T, class A, class B>
-__global__ void __launch_bounds__(T::kThreads) product(Product<A, B> p) {
+__global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads) product(Product<A, B> p) {
   NS_SHARED(char, shared);
   int tileM, tileN;
   tileOf(static_cast<int>(blockIdx.x), p.tilesM, p.tilesN, tileM, tileN);

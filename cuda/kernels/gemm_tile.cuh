@@ -1,7 +1,8 @@
 // Tiles of the GEMM family: sizes, and where a 16-byte chunk lies in shared memory so that no access has a bank conflict.
 // An operand tile holds `lines` along m (or n) by one step along k. Two layouts:
 //   along k:  line = row of m (or n), kRowBytes of k in it; read by ldmatrix, eight lines at the same chunk.
-//   across k: line = one k, the tile's m (or n) in it; 16 bit: ldmatrix.trans, eight lines at the same chunk; f32: eight columns of four lines.
+//   across k: line = one k, the tile's m (or n) in it; 16 bit: ldmatrix.trans, eight lines at the same chunk; f32: eight columns of four
+//   lines.
 // Chunks are permuted inside a line by XOR with the line's number (the swizzle of CUTLASS). cuda/test/test_gemm.cpp counts the conflicts.
 #pragma once
 #include "cuda/common/half.h"
@@ -50,8 +51,10 @@ __host__ __device__ constexpr int alongK(int line, int chunk) {
 // Byte offset of a chunk in a tile of k-lines of `COUNT` elements.
 template <class E, int COUNT>
 __host__ __device__ constexpr int acrossK(int k, int chunk) {
-  static_assert(COUNT * sizeof(E) >= 128, "a line has at least 8 chunks");
-  return k * COUNT * static_cast<int>(sizeof(E)) + (sizeof(E) == 2 ? chunk ^ (k & 7) : chunk ^ ((k & 3) << 1)) * kChunkBytes;
+  static_assert(COUNT * sizeof(E) >= 128 && COUNT % 32 == 0, "a line has at least 8 chunks");
+  // Lines of a multiple of 64 bytes and not of 128 alternate between the halves of the banks.
+  const int other = sizeof(E) == 4 ? (k & 3) << 1 : COUNT % 64 == 0 ? k & 7 : (k >> 1) & 3;
+  return k * COUNT * static_cast<int>(sizeof(E)) + (chunk ^ other) * kChunkBytes;
 }
 // Float index of an accumulator in the tile that is stored row by row.
 template <int N>

@@ -1,6 +1,7 @@
 // What a warp does with two operand tiles in shared memory: its WM x WN part of the product, in registers.
-// Tensor cores: 16 bytes of k are one 8x8 matrix of 16-bit values, or of f32 seen as pairs: ldmatrix serves both; f32 lines across k are read
-// by element. FMA: lane (g, t) owns every eighth row from g and every fourth column from t, or groups of four where lines run across k.
+// Tensor cores: 16 bytes of k are one 8x8 matrix of 16-bit values, or of f32 seen as pairs: ldmatrix serves both; f32 lines across k are
+// read by element. FMA: lane (g, t) owns every eighth row from g and every fourth column from t, or groups of four where lines run across
+// k.
 #pragma once
 #include "cuda/common/ptx.h"
 #include "cuda/kernels/gemm_tile.cuh"
@@ -24,7 +25,7 @@ __device__ inline void loadFragment(unsigned (&r)[4], const char* tile, int firs
     const int matrix = lane / 8, inner = lane % 8;
     const int half = rowsFirst ? matrix & 1 : matrix >> 1, deep = rowsFirst ? matrix >> 1 : matrix & 1;
     if constexpr (ALONG_K) {
-      loadMatrix4(r, tile + alongK<ROW>(first + half * 8 + inner, step * 2 + deep));
+      loadMatrix4(r, tile + first * ROW + alongK<ROW>(half * 8 + inner, step * 2 + deep));  // first % 8 == 0: same permutation
     } else {
       loadMatrix4Transposed(r, tile + acrossK<E, COUNT>(step * 16 + deep * 8 + inner, first / 8 + half));
     }
@@ -96,13 +97,13 @@ template <bool ALONG_K>
 __device__ inline int ownLine(int i, int at, int lanes) {
   return ALONG_K ? i * lanes + at : (i / 4 * lanes + at) * 4 + i % 4;
 }
-// Four k (of 16 bytes, number `step`) of N own lines.
+// Four k (of 16 bytes, number `step`) of N own lines from number `own`; first % 8 == 0.
 template <bool ALONG_K, int COUNT, int ROW, int N>
-__device__ inline void loadLines(float (&v)[N][4], const char* tile, int first, int at, int lanes, int step) {
+__device__ inline void loadLines(float (&v)[N][4], const char* tile, int first, int at, int lanes, int step, int own) {
   if constexpr (ALONG_K) {
 #pragma unroll
     for (int i = 0; i < N; i++) {
-      const float4 from = *reinterpret_cast<const float4*>(tile + alongK<ROW>(first + i * lanes + at, step));
+      const float4 from = *reinterpret_cast<const float4*>(tile + first * ROW + alongK<ROW>((own + i) * lanes + at, step));
       v[i][0] = from.x, v[i][1] = from.y, v[i][2] = from.z, v[i][3] = from.w;
     }
   } else {
@@ -111,7 +112,7 @@ __device__ inline void loadLines(float (&v)[N][4], const char* tile, int first, 
     for (int k = 0; k < 4; k++) {
 #pragma unroll
       for (int i = 0; i < N; i += 4) {
-        const int chunk = first / 4 + i / 4 * lanes + at;
+        const int chunk = first / 4 + (own + i) / 4 * lanes + at;
         const float4 from = *reinterpret_cast<const float4*>(tile + acrossK<float, COUNT>(step * 4 + k, chunk));
         v[i][k] = from.x, v[i + 1][k] = from.y, v[i + 2][k] = from.z, v[i + 3][k] = from.w;
       }
@@ -127,14 +128,14 @@ struct Warp<Math, T, ALONG_A, ALONG_B, false> {
 
   __device__ void multiply(const char* a, const char* b, int warpM, int warpN) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp, g = lane / kLanesN, t = lane % kLanesN;
-#pragma unroll
+#pragma unroll 1
     for (int step = 0; step < T::kRowBytes / kChunkBytes; step++) {
       float va[kRows][4];
-      loadLines<ALONG_A, T::kM, T::kRowBytes>(va, a, warpM, g, kLanesM, step);
+      loadLines<ALONG_A, T::kM, T::kRowBytes>(va, a, warpM, g, kLanesM, step, 0);
 #pragma unroll
       for (int j = 0; j < kCols; j += kColsAtOnce) {
         float vb[kColsAtOnce][4];
-        loadLines<ALONG_B, T::kN, T::kRowBytes>(vb, b, warpN + j * kLanesN, t, kLanesN, step);
+        loadLines<ALONG_B, T::kN, T::kRowBytes>(vb, b, warpN, t, kLanesN, step, j);
 #pragma unroll
         for (int i = 0; i < kRows; i++) {
 #pragma unroll

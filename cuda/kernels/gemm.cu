@@ -1,0 +1,111 @@
+// Which tile and how many splits of k; the sum of the splits.
+// Floor of the sum: one read of the partial products. A split costs 8 bytes per output and part, so k is split only while tiles leave SMs
+// idle.
+#include <algorithm>
+
+#include "cuda/common/launch.h"
+#include "cuda/kernels/gemm.h"
+#include "cuda/kernels/gemm_tile.cuh"
+
+namespace ns::cuda::gemm {
+namespace {
+
+constexpr int64_t kDepthUnit = 64;  // every tile's step along k divides it
+constexpr int64_t kMostScratch = int64_t{256} << 20;
+
+template <class T>
+int64_t tiles(const Gemm& g) {
+  return divUp(g.m, T::kM) * divUp(g.n, T::kN) * g.batch;
+}
+
+// Parts of k that bring `blocks` to about `wanted`, none shorter than `shortest`.
+int splitsFor(const Gemm& g, int64_t blocks, int64_t wanted, int64_t shortest) {
+  const int64_t room = kMostScratch / std::max<int64_t>(1, g.m * g.n * g.batch * 4);
+  return static_cast<int>(std::max<int64_t>(1, std::min({wanted / std::max<int64_t>(1, blocks), g.k / shortest, room, int64_t{64}})));
+}
+
+__global__ void sumParts(const float* partial, int splits, int64_t part, int64_t quads, int m, int n, Epilogue e) {
+  const int perRow = (n + 3) / 4;
+  const bool packed = n % 4 == 0;
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < quads;
+       i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+    const int64_t line = i / perRow;
+    const int col = static_cast<int>(i % perRow) * 4;
+    const float* from = partial + line * n + col;
+    float v[4] = {0, 0, 0, 0};
+    for (int s = 0; s < splits; s++, from += part) {
+      if (packed) {
+        const Pack<float, 4> p = loadPack<4>(from);
+#pragma unroll
+        for (int j = 0; j < 4; j++) v[j] += p.v[j];
+      } else {
+        for (int j = 0; j < 4 && col + j < n; j++) v[j] += from[j];
+      }
+    }
+    e.store(static_cast<int>(line / m), static_cast<int>(line % m), col, n, v);
+  }
+}
+
+template <bool ALONG_A, bool ALONG_B>
+Status runMath(const Context& ctx, const Gemm& g, const Plan& p) {
+  if (halves(g)) {
+    if (g.a.type == DType::f16) return run<Half<f16>, ALONG_A, ALONG_B>(ctx, g, p);
+    return run<Half<bf16>, ALONG_A, ALONG_B>(ctx, g, p);
+  }
+  if (g.tf32 && p.size != Size::small) return run<Tf32, ALONG_A, ALONG_B>(ctx, g, p);
+  return run<Exact, ALONG_A, ALONG_B>(ctx, g, p);
+}
+
+}  // namespace
+
+Plan split(Plan p, int64_t k, int splits) {
+  p.depth = static_cast<int>(std::max(kDepthUnit, divUp(divUp(k, splits), kDepthUnit) * kDepthUnit));
+  p.splits = static_cast<int>(std::max<int64_t>(1, divUp(k, p.depth)));
+  return p;
+}
+
+Plan plan(const Context& ctx, const Gemm& g) {
+  Plan p;
+  const DType element = halves(g) ? g.a.type : DType::f32;
+  p.fast = g.a.aligned(element, g.alongA ? g.k : g.m) && g.b.aligned(element, g.alongB ? g.k : g.n);
+  const int64_t sms = std::max(1, ctx.sms);
+  if (g.m <= Small::kM && g.alongA && g.alongB && (p.fast || element == DType::f32)) {
+    p.size = Size::small;
+    return split(p, g.k, splitsFor(g, tiles<Small>(g), 4 * sms, 128));
+  }
+  if (p.fast && g.m > Medium::kM && g.n > Medium::kN) {
+    const int splits = splitsFor(g, tiles<Large>(g), 2 * sms, 512);
+    if (tiles<Large>(g) * splits >= sms) {
+      p.size = Size::large;
+      return split(p, g.k, tiles<Large>(g) >= sms ? 1 : splits);
+    }
+  }
+  return split(p, g.k, tiles<Medium>(g) >= sms ? 1 : splitsFor(g, tiles<Medium>(g), 4 * sms, 256));
+}
+
+Status sumPartial(const Context& ctx, const float* partial, int splits, int64_t batch, int64_t m, int64_t n, const Epilogue& e) {
+  const int64_t quads = batch * m * divUp(n, 4);
+  Shape shape;
+  shape.grid = gridFor(ctx, divUp(quads, 128));
+  shape.block = dim3(128);
+  return launch(ctx, sumParts, shape, partial, splits, batch * m * n, quads, static_cast<int>(m), static_cast<int>(n), e);
+}
+
+Status enqueue(const Context& ctx, const Gemm& g) { return enqueue(ctx, g, plan(ctx, g)); }
+
+Status enqueue(const Context& ctx, const Gemm& g, Plan p) {
+  if (g.m == 0 || g.n == 0 || g.batch == 0) return Status();
+  constexpr int64_t kMost = 0x7fffff00;  // a tile past the end still counts in 32 bits
+  if (g.m > kMost || g.n > kMost || g.k > kMost || divUp(g.m, Small::kM) * divUp(g.n, Medium::kN) > kMost) {
+    return failure(NS_UNSUPPORTED, "a product of %lld x %lld over %lld is too large for this device", static_cast<long long>(g.m),
+                   static_cast<long long>(g.n), static_cast<long long>(g.k));
+  }
+  if (p.splits > 1) p.partial = ctx.scratch<float>(0, static_cast<size_t>(p.splits * g.batch * g.m * g.n));
+  const Status s = g.alongA   ? g.alongB ? runMath<true, true>(ctx, g, p) : runMath<true, false>(ctx, g, p)
+                     : g.alongB ? failure(NS_INTERNAL, "no product of columns by rows")
+                              : runMath<false, false>(ctx, g, p);
+  if (!s.ok() || p.splits == 1) return s;
+  return sumPartial(ctx, p.partial, p.splits, g.batch, g.m, g.n, g.epilogue);
+}
+
+}  // namespace ns::cuda::gemm

@@ -1,0 +1,43 @@
+// The GEMM family as the ops call it: C = A B for any dtypes, alignment and size, with the epilogue of epilogue.cuh.
+// Summation: along k in order, in f32; where the tiles alone cannot fill the device, k is split and the parts are summed in order.
+#pragma once
+#include "cuda/common/context.h"
+#include "cuda/kernels/epilogue.cuh"
+#include "cuda/kernels/gemm_load.cuh"
+
+namespace ns::cuda::gemm {
+
+struct Gemm {
+  Matrix a, b;  // a: m rows of k, or k rows of m where not alongA; b: n rows of k, or k rows of n
+  bool alongA = true, alongB = true;
+  int64_t m = 0, n = 0, k = 0, batch = 1;
+  bool tf32 = false;  // f32 operands may be rounded
+  Epilogue epilogue;
+};
+
+enum class Size { small, medium, large };
+struct Plan {
+  Size size = Size::medium;
+  bool fast = false;  // both operands can be copied asynchronously
+  int depth = 0;      // k of one split, a multiple of 64
+  int splits = 1;
+  float* partial = nullptr;
+};
+
+// Both operands f16 or both bf16: tensor cores take them as they are. Everything else is computed from f32.
+inline bool halves(const Gemm& g) { return g.a.type == g.b.type && g.a.type != DType::f32; }
+Plan plan(const Context& ctx, const Gemm& g);
+Plan split(Plan p, int64_t k, int splits);
+
+// Uses scratch slot 0.
+Status enqueue(const Context& ctx, const Gemm& g);
+Status enqueue(const Context& ctx, const Gemm& g, Plan p);
+
+// Sums [splits][batch][m][n] in order, then the epilogue.
+Status sumPartial(const Context& ctx, const float* partial, int splits, int64_t batch, int64_t m, int64_t n, const Epilogue& e);
+
+// One per layout and kind of product, each compiled in a file of its own.
+template <class Math, bool ALONG_A, bool ALONG_B>
+Status run(const Context& ctx, const Gemm& g, const Plan& p);
+
+}  // namespace ns::cuda::gemm
