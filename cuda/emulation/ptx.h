@@ -1,0 +1,51 @@
+// The device part of cuda/common/ptx.h on the host: copies that really arrive late, matrix loads and products of a whole warp.
+#pragma once
+#include "cuda/emulation/scheduler.h"
+
+namespace ns::emulation {
+
+void beginCopy(void* to, const void* from, int bytes, bool valid);
+void commitCopies();
+void waitForCopies(int left);
+void loadMatrix(unsigned* r, const void* row, Wait kind);
+void multiply(float* c, const unsigned* a, const unsigned* b, Wait kind);
+
+}  // namespace ns::emulation
+
+namespace ns::cuda {
+
+inline void copyAsync16(void* to, const void* from, bool valid) { emulation::beginCopy(to, from, 16, valid); }
+inline void copyAsync4(void* to, const void* from, bool valid) { emulation::beginCopy(to, from, 4, valid); }
+inline void copyCommit() { emulation::commitCopies(); }
+template <int N>
+inline void copyWait() {
+  emulation::waitForCopies(N);
+}
+
+inline void loadMatrix4(unsigned (&r)[4], const void* row) { emulation::loadMatrix(r, row, emulation::Wait::loadMatrix); }
+inline void loadMatrix4Transposed(unsigned (&r)[4], const void* row) {
+  emulation::loadMatrix(r, row, emulation::Wait::loadMatrixTransposed);
+}
+
+template <class T>
+inline void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+template <>
+inline void multiply<bf16>(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  emulation::multiply(c, a, b, emulation::Wait::multiplyBf16);
+}
+template <>
+inline void multiply<f16>(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  emulation::multiply(c, a, b, emulation::Wait::multiplyF16);
+}
+inline void multiplyTf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  emulation::multiply(c, a, b, emulation::Wait::multiplyTf32);
+}
+// To nearest, ties away from zero; NaN as the device gives it.
+inline unsigned toTf32(float v) {
+  unsigned x;
+  memcpy(&x, &v, sizeof(x));
+  if ((x & 0x7f800000u) == 0x7f800000u) return (x & 0x7fffffu) ? 0x7fffffffu : x;
+  return (x + 0x1000u) & 0xffffe000u;
+}
+
+}  // namespace ns::cuda
