@@ -52,9 +52,9 @@ export class SelfAttention extends Module {
     this.proj = this.add(new Linear(`${name}.proj`, width, width, { init: init.proj, biasInit: zeros }));
   }
 
-  /** x [B, l, C] gives [B, l, C]. */
+  /** x [B, l, C] gives [B, l, C] f32; q, k, v and what the projection reads have the model's precision. */
   forward(ops: Ops<Tensor>, x: Tensor, call: AttentionCall): Tensor {
-    const qkv = this.qkv.forward(ops, x, {}, this.bias);
+    const qkv = this.qkv.forward(ops, x, { dtype: this.precision }, this.bias);
     const y = ops.attention(qkv, {
       heads: this.heads,
       width: this.headWidth,

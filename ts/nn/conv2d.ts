@@ -2,6 +2,7 @@ import type { Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import { fanInUniform } from './init.js';
 import { Module, type Take } from './module.js';
+import type { Precision } from './source.js';
 
 export type ConvAlgo = 'direct' | 'winograd2' | 'winograd4';
 
@@ -20,6 +21,8 @@ export interface ConvEpilogue {
   readonly residual?: Tensor;
   readonly alpha?: number;
   readonly beta?: number;
+  /** Of the output; default: the model's precision. */
+  readonly dtype?: Precision;
 }
 
 /** Fewer channels than this do not fill the transformed products of Winograd. */
@@ -31,7 +34,7 @@ export function convAlgo(inChannels: number, outChannels: number, kernel: number
   return tile === 4 ? 'winograd4' : 'winograd2';
 }
 
-/** nn.Conv2d on NHWC maps; the OIHW weight is packed once. */
+/** nn.Conv2d on NHWC maps; the OIHW weight is packed once, in f32, f16 or bf16. */
 export class Conv2d extends Module {
   private readonly kernel: number;
   private readonly stride: number;
@@ -70,12 +73,13 @@ export class Conv2d extends Module {
       padAfter: this.stride === 2 ? 1 : half,
       upsample: this.upsample,
       algo: this.algo,
+      dtype: this.precision,
       ...epilogue,
     });
   }
 
   protected override attach(ops: Ops<Tensor>, take: Take): void {
-    this.weight = this.hold(ops.convPack(take(this.weightName)!, { algo: this.algo }));
+    this.weight = this.hold(ops.convPack(take(this.weightName)!, { algo: this.algo, dtype: this.dtype }));
     this.bias = this.use(take, this.biasName);
   }
 }

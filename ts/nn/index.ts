@@ -8,4 +8,4 @@ export { Module, type ParamSpec, type Take } from './module.js';
 export { GroupNorm, layerNormMod } from './norm.js';
 export type { BucketPlan, ParamRange } from './parameter-plan.js';
 export { type Bindable, type NoDecay, type ParamBucket, Parameters, type ParametersOptions } from './parameters.js';
-export { type WeightDType, type WeightInfo, WeightReader, type WeightSource } from './source.js';
+export { type Numerics, type Precision, type WeightDType, type WeightInfo, WeightReader, type WeightSource } from './source.js';

@@ -2,7 +2,7 @@ import type { Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import { fanInUniform, type Init } from './init.js';
 import { Module, type Take } from './module.js';
-import type { WeightDType, WeightReader } from './source.js';
+import type { Precision } from './source.js';
 
 export interface LinearOptions {
   readonly bias?: boolean;
@@ -18,6 +18,8 @@ export interface LinearEpilogue {
   readonly gateAt?: number;
   /** [B, l, N]. */
   readonly residual?: Tensor;
+  /** Of the output; default f32, whatever the model's precision: residual stream, modulation and logits are that. */
+  readonly dtype?: Precision;
 }
 
 /** nn.Linear on [B, l, K]; the weight is packed once, in f32, f16 or bf16. */
@@ -26,7 +28,6 @@ export class Linear extends Module {
   private readonly biasName: string | null;
   private weight!: Tensor;
   private bias: Tensor | undefined;
-  private dtype: WeightDType = 'f32';
 
   constructor(
     name: string,
@@ -43,16 +44,6 @@ export class Linear extends Module {
   /** `bias` replaces the module's own. x [B, l, K] gives [B, l, N]. */
   forward(ops: Ops<Tensor>, x: Tensor, epilogue: LinearEpilogue = {}, bias: Tensor | undefined = this.bias): Tensor {
     return ops.linear(x, this.weight, { n: this.outFeatures, bias, ...epilogue });
-  }
-
-  override async load(weights: WeightReader): Promise<void> {
-    this.dtype = weights.dtype;
-    await super.load(weights);
-  }
-
-  override bind(ops: Ops<Tensor>, take: Take): void {
-    this.dtype = 'f32';
-    super.bind(ops, take);
   }
 
   protected override attach(ops: Ops<Tensor>, take: Take): void {

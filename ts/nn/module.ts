@@ -1,7 +1,7 @@
 import type { Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import type { Init } from './init.js';
-import type { WeightReader } from './source.js';
+import type { Numerics, Precision, WeightDType, WeightReader } from './source.js';
 
 /** One entry of the state dict that a module expects. */
 export interface ParamSpec {
@@ -33,8 +33,19 @@ export abstract class Module {
   private readonly specs: ParamSpec[] = [];
   private readonly held: Tensor[] = [];
   private readonly used = new Set<Tensor>();
+  private onlyF32 = false;
+  /** Of the activations that this module hands on; set before `attach`. */
+  protected precision: Precision = 'f32';
+  /** Of the weights that it packs. */
+  protected dtype: WeightDType = 'f32';
 
   constructor(readonly name: string) {}
+
+  /** Keeps this module and those below it in f32, whatever the model is loaded or bound with. */
+  inF32(): this {
+    this.onlyF32 = true;
+    return this;
+  }
 
   /** Parameters of this module and those below it, in the order of declaration. */
   parameters(): ParamSpec[] {
@@ -42,12 +53,14 @@ export abstract class Module {
   }
 
   /** Packs all weights onto the engine; source tensors are released module by module, so that memory peaks at the packed size. */
-  async load(weights: WeightReader, onChild?: (done: number, total: number) => void): Promise<void> {
+  async load(given: WeightReader, onChild?: (done: number, total: number) => void): Promise<void> {
+    const weights = this.onlyF32 ? given.inF32() : given;
     for (const [i, child] of this.children.entries()) {
       await child.load(weights);
       onChild?.(i + 1, this.children.length);
     }
     const sources = await this.sources(weights);
+    this.settle(weights.numerics);
     this.release();
     try {
       this.attach(weights.engine.ops, (name) => sources.get(name));
@@ -61,10 +74,13 @@ export abstract class Module {
 
   /**
    * Makes this module and those below it compute with the weights that `take` gives, packed through `ops`: on a tape gradients flow
-   * back to them. They must live as long as they are bound. What an earlier load or bind made is disposed.
+   * back to them. They must live as long as they are bound. What an earlier load or bind made is disposed. `precision` is the dtype of
+   * the activations and, unless `dtype` says otherwise, of the packed weights; the weights that are given may be f32.
    */
-  bind(ops: Ops<Tensor>, take: Take): void {
-    for (const child of this.children) child.bind(ops, take);
+  bind(ops: Ops<Tensor>, take: Take, given: Numerics = {}): void {
+    const numerics = this.onlyF32 ? {} : given;
+    for (const child of this.children) child.bind(ops, take, numerics);
+    this.settle(numerics);
     this.release();
     this.attach(ops, take);
   }
@@ -116,6 +132,11 @@ export abstract class Module {
       throw error;
     }
     return sources;
+  }
+
+  private settle({ precision = 'f32', dtype = precision }: Numerics): void {
+    this.precision = precision;
+    this.dtype = dtype;
   }
 
   private release(): void {

@@ -2,8 +2,9 @@ import type { Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import { ones, zeros } from './init.js';
 import { Module, type Take } from './module.js';
+import type { Precision } from './source.js';
 
-/** nn.GroupNorm(32, C, eps = 1e-6) on NHWC, followed by SiLU where asked. */
+/** nn.GroupNorm(32, C, eps = 1e-6) on NHWC, followed by SiLU where asked; the output has the model's precision. */
 export class GroupNorm extends Module {
   private readonly gammaName: string;
   private readonly betaName: string;
@@ -22,7 +23,7 @@ export class GroupNorm extends Module {
   }
 
   forward(ops: Ops<Tensor>, x: Tensor, silu: boolean): Tensor {
-    return ops.groupNorm(x, this.gamma, this.beta, { groups: this.groups, eps: this.eps, silu });
+    return ops.groupNorm(x, this.gamma, this.beta, { groups: this.groups, eps: this.eps, silu, dtype: this.precision });
   }
 
   protected override attach(_ops: Ops<Tensor>, take: Take): void {
@@ -31,7 +32,15 @@ export class GroupNorm extends Module {
   }
 }
 
+/** Which rows of the modulation a layer norm takes, and what it gives. */
+export interface LayerNormCall {
+  readonly scaleAt: number;
+  readonly shiftAt: number;
+  readonly eps: number;
+  readonly dtype: Precision;
+}
+
 /** LayerNorm without affine, then y * (1 + mod[scaleAt]) + mod[shiftAt]; x [B, l, C], mod [B or 1, G, C]. */
-export function layerNormMod(ops: Ops<Tensor>, x: Tensor, mod: Tensor, scaleAt: number, shiftAt: number, eps: number): Tensor {
-  return ops.layerNorm(x, { mod, scaleAt, shiftAt, eps });
+export function layerNormMod(ops: Ops<Tensor>, x: Tensor, mod: Tensor, call: LayerNormCall): Tensor {
+  return ops.layerNorm(x, { mod, ...call });
 }

@@ -6,7 +6,7 @@ import type { Ops } from '../gen/ops.js';
 import { InitSource } from './init.js';
 import type { ParamSpec } from './module.js';
 import { BUCKET_ELEMENTS, type BucketPlan, type ParamRange, planBuckets } from './parameter-plan.js';
-import type { WeightSource } from './source.js';
+import type { Numerics, WeightSource } from './source.js';
 
 /** Elements of the block of zeros that clears gradients. */
 const ZEROS = 1 << 20;
@@ -36,7 +36,7 @@ export interface ParamBucket extends BucketPlan {
 
 /** A module that takes its weights by name. */
 export interface Bindable {
-  bind(ops: Ops<Tensor>, take: (name: string) => Tensor): void;
+  bind(ops: Ops<Tensor>, take: (name: string) => Tensor, numerics?: Numerics): void;
 }
 
 /** A graph that records: a tape. */
@@ -189,10 +189,13 @@ export class Parameters {
     this.buffers.set(name, tensor);
   }
 
-  /** Binds the module's weights; on a tape every parameter becomes a leaf whose gradient is added to `grad(name)`. */
-  bind(g: Graph, module: Bindable): void {
+  /**
+   * Binds the module's weights, packed from these f32 values to the dtype that `numerics` asks for; on a tape every parameter becomes a
+   * leaf whose gradient is added to `grad(name)`.
+   */
+  bind(g: Graph, module: Bindable, numerics?: Numerics): void {
     if (isRecorder(g)) for (const { value, grad } of this.views.values()) g.watch(value, grad ?? frozen());
-    module.bind(g.ops, this.take);
+    module.bind(g.ops, this.take, numerics);
   }
 
   /** Enqueues the clearing of all gradients; what is not finite is cleared as well. */

@@ -21,18 +21,33 @@ export interface WeightSource {
   load(engine: Engine, key: string, options?: { dtype?: DType }): Tensor | Promise<Tensor>;
 }
 
-/** Storage of linear weights on the engine; arithmetic accumulates in f32 whatever is chosen. */
+/** Storage of packed weights on the engine; arithmetic accumulates in f32 whatever is chosen. */
 export type WeightDType = 'f32' | 'f16' | 'bf16';
+
+/** Dtype of the activations between layers. Residual stream of a transformer, logits, quantizer and images stay f32. */
+export type Precision = 'f32' | 'f16' | 'bf16';
+
+/** How a model is held on the engine. */
+export interface Numerics {
+  /** Default: the precision. */
+  readonly dtype?: WeightDType | undefined;
+  /** Default: f32. */
+  readonly precision?: Precision | undefined;
+}
 
 /** Hands the modules their tensors while a model is loaded. */
 export class WeightReader {
   constructor(
     readonly engine: Engine,
     private readonly source: WeightSource,
-    /** Storage of linear weights. */
-    readonly dtype: WeightDType = 'f32',
+    readonly numerics: Numerics = {},
     private readonly signal?: AbortSignal,
   ) {}
+
+  /** The same weights for modules that compute in f32 only. */
+  inF32(): WeightReader {
+    return new WeightReader(this.engine, this.source, {}, this.signal);
+  }
 
   has(key: string): boolean {
     return this.source.has(key);

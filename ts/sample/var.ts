@@ -1,14 +1,4 @@
-import {
-  checkBoolean,
-  checkEnum,
-  checkFunction,
-  checkInt,
-  checkNumber,
-  checkOptions,
-  checkSignal,
-  refuse,
-  throwIfAborted,
-} from '../core/check.js';
+import { checkBoolean, checkFunction, checkInt, checkNumber, checkOptions, checkSignal, refuse, throwIfAborted } from '../core/check.js';
 import { ArgumentError, DisposedError } from '../core/errors.js';
 import { Philox } from '../core/philox.js';
 import type { Engine, Tensor } from '../engine/index.js';
@@ -24,29 +14,27 @@ import {
   type VarPresetName,
   varConfig,
 } from '../models/var/index.js';
-import { checkKeys, InitSource, type WeightDType, WeightReader, type WeightSource } from '../nn/index.js';
+import { checkKeys, InitSource, WeightReader, type WeightSource } from '../nn/index.js';
 import { type GenerateResult, Generation, type GenerationWork, type ScalePreview } from './generation.js';
 import type { RgbImage } from './image.js';
+import { checkNumerics, NUMERICS_OPTIONS, type NumericsOptions } from './numerics.js';
 import { type CheckedRequest, checkRequest, type GenerateOptions } from './options.js';
 import { openWeights, VAR_FAMILY, type WeightInput } from './source.js';
 import { VQVAE } from './vqvae.js';
 
-export interface VarLoadOptions {
+export interface VarLoadOptions extends NumericsOptions {
   /** The VQVAE that the VAR was trained with; it is not disposed with the VAR. */
   vqvae: VQVAE;
   /** What is asked for is compared with what the file holds. */
   preset?: VarPresetName;
   config?: Partial<VarConfig>;
-  /** Storage of linear weights: f32 (default), f16 or bf16; sums stay f32. */
-  dtype?: WeightDType;
   signal?: AbortSignal;
 }
 
-export interface VarCreateOptions extends VarInitOptions {
+export interface VarCreateOptions extends VarInitOptions, NumericsOptions {
   vqvae: VQVAE;
   preset?: VarPresetName;
   config?: Partial<VarConfig>;
-  dtype?: WeightDType;
   seed?: number;
   signal?: AbortSignal;
 }
@@ -92,7 +80,7 @@ const INIT_OPTIONS: readonly (keyof VarCreateOptions)[] = [
   'vqvae',
   'preset',
   'config',
-  'dtype',
+  ...NUMERICS_OPTIONS,
   'seed',
   'signal',
   'initAdaln',
@@ -120,10 +108,10 @@ export class VAR {
    * broken, keys missing or unexpected) or ArgumentError (the VQVAE, the preset or the config do not fit; the message names what does).
    */
   static async load(engine: Engine, input: WeightInput, options: VarLoadOptions): Promise<VAR> {
-    checkOptions('VAR.load', options, ['vqvae', 'preset', 'config', 'dtype', 'signal']);
+    checkOptions('VAR.load', options, ['vqvae', 'preset', 'config', ...NUMERICS_OPTIONS, 'signal']);
     const vqvae = checkVqvae(engine, options?.vqvae);
     checkSignal(options.signal);
-    checkDtype(options.dtype);
+    const numerics = checkNumerics(options);
     const { source, owned } = await openWeights(input, VAR_FAMILY);
     try {
       const asked = { ...(options.preset ? presetFields(options.preset) : {}), ...options.config };
@@ -131,7 +119,7 @@ export class VAR {
       checkPairing(config, vqvae.config, source.path);
       const model = new VarModel(config);
       checkKeys('VAR', model.parameters(), source);
-      return await VAR.build(engine, model, vqvae, new WeightReader(engine, source, options.dtype, options.signal));
+      return await VAR.build(engine, model, vqvae, new WeightReader(engine, source, numerics, options.signal));
     } finally {
       owned?.close();
     }
@@ -141,18 +129,18 @@ export class VAR {
   static async init(engine: Engine, options: VarCreateOptions): Promise<VAR> {
     checkOptions('VAR.init', options, INIT_OPTIONS);
     const vqvae = checkVqvae(engine, options?.vqvae);
-    const { preset, config, dtype, seed = 0, signal, initAdaln, initAdalnGamma, initHead, initStd } = options;
+    const { preset, config, seed = 0, signal, initAdaln, initAdalnGamma, initHead, initStd } = options;
     const init = { initAdaln, initAdalnGamma, initHead, initStd };
     for (const [name, value] of Object.entries(init)) if (value !== undefined) checkNumber(name, value, -1e6, 1e6);
     checkInt('seed', seed, 0, Number.MAX_SAFE_INTEGER);
     checkSignal(signal);
-    checkDtype(dtype);
+    const numerics = checkNumerics(options);
     const { vocabSize, zChannels, patchNums } = vqvae.config;
     const base = preset ? presetConfig(preset) : {};
     const full = varConfig({ ...base, ...(preset ? {} : { vocabSize, zChannels, patchNums }), ...config });
     checkPairing(full, vqvae.config, 'the configuration');
     const model = new VarModel(full, init);
-    return await VAR.build(engine, model, vqvae, new WeightReader(engine, new InitSource(model.parameters(), seed), dtype, signal));
+    return await VAR.build(engine, model, vqvae, new WeightReader(engine, new InitSource(model.parameters(), seed), numerics, signal));
   }
 
   private static async build(engine: Engine, model: VarModel, vqvae: VQVAE, reader: WeightReader): Promise<VAR> {
@@ -294,10 +282,6 @@ function checkVqvae(engine: Engine, vqvae: unknown): VQVAE {
   if (vqvae.disposed) throw new DisposedError('vqvae: used after dispose()');
   if (vqvae.engine !== engine) throw new ArgumentError('vqvae: it belongs to another engine');
   return vqvae;
-}
-
-function checkDtype(dtype: unknown): void {
-  if (dtype !== undefined) checkEnum('dtype', dtype, ['f32', 'f16', 'bf16']);
 }
 
 /** What a preset says about a file; width and heads follow from the depth. */

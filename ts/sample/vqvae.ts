@@ -14,22 +14,23 @@ import {
   vqvaeConfig,
   type WinogradTile,
 } from '../models/vqvae/index.js';
-import { checkKeys, InitSource, WeightReader, type WeightSource } from '../nn/index.js';
+import { checkKeys, InitSource, type Numerics, WeightReader, type WeightSource } from '../nn/index.js';
 import { type RgbImage, splitImages } from './image.js';
 import { type ImageInput, imageBatch } from './input.js';
+import { checkNumerics, NUMERICS_OPTIONS, type NumericsOptions } from './numerics.js';
 import { openWeights, VQVAE_FAMILY, type WeightInput } from './source.js';
 import { checkTokens, joinTokens, type TokenLayout, type Tokens } from './tokens.js';
 
 /** Fields of the configuration that the file cannot tell (patchNums, quantResi, usingZnorm, beta), and how to load. */
-export interface VqvaeLoadOptions extends Partial<VqvaeConfig> {
-  /** Transform of 3x3 convolutions: 2 (default), 4 faster and less exact, 0 direct sums. */
+export interface VqvaeLoadOptions extends Partial<VqvaeConfig>, NumericsOptions {
+  /** Transform of 3x3 convolutions on the CPU: 2 (default), 4 faster and less exact, 0 direct sums. A GPU always sums directly. */
   winograd?: WinogradTile;
   /** When the encoder's weights are packed: on first use (default where a path is given), or at once. */
   encoder?: 'lazy' | 'eager';
   signal?: AbortSignal;
 }
 
-export interface VqvaeInitOptions extends Partial<VqvaeConfig> {
+export interface VqvaeInitOptions extends Partial<VqvaeConfig>, NumericsOptions {
   seed?: number;
   /** Start of the codebook: 0 N(0, 1), > 0 truncated normal of that std, < 0 uniform of |eini| / V. */
   eini?: number;
@@ -78,6 +79,7 @@ export class VQVAE {
     /** The graph, for work on tensors. */
     readonly model: VqvaeModel,
     private readonly source: WeightSource,
+    private readonly numerics: Numerics,
     private readonly release: () => void,
   ) {}
 
@@ -87,17 +89,18 @@ export class VQVAE {
    */
   static async load(engine: Engine, input: WeightInput, options: VqvaeLoadOptions = {}): Promise<VQVAE> {
     checkEngine(engine);
-    checkOptions('VQVAE.load', options, [...CONFIG_FIELDS, 'winograd', 'encoder', 'signal']);
-    const { winograd, encoder, signal, ...config } = options;
+    checkOptions('VQVAE.load', options, [...CONFIG_FIELDS, ...NUMERICS_OPTIONS, 'winograd', 'encoder', 'signal']);
+    const { winograd, encoder, signal, precision, dtype, ...config } = options;
     checkSignal(signal);
     checkWinograd(winograd);
+    const numerics = checkNumerics({ precision, dtype });
     if (encoder !== undefined) checkEnum('encoder', encoder, ['lazy', 'eager']);
     const { source, owned } = await openWeights(input, VQVAE_FAMILY);
     const close = () => owned?.close();
     try {
-      const model = new VqvaeModel(inferVqvaeConfig(source, config), { winograd });
+      const model = new VqvaeModel(inferVqvaeConfig(source, config), { winograd: transform(engine, winograd) });
       checkKeys('VQVAE', model.parameters(), source);
-      const vqvae = new VQVAE(engine, model, source, close);
+      const vqvae = new VQVAE(engine, model, source, numerics, close);
       await vqvae.prepare(encoder ?? (owned ? 'lazy' : 'eager'), signal);
       return vqvae;
     } catch (error) {
@@ -109,15 +112,16 @@ export class VQVAE {
   /** A model of seeded random weights, distributed as the reference starts them. */
   static async init(engine: Engine, options: VqvaeInitOptions = {}): Promise<VQVAE> {
     checkEngine(engine);
-    checkOptions('VQVAE.init', options, [...CONFIG_FIELDS, 'seed', 'eini', 'winograd', 'signal']);
-    const { seed = 0, eini, winograd, signal, ...config } = options;
+    checkOptions('VQVAE.init', options, [...CONFIG_FIELDS, ...NUMERICS_OPTIONS, 'seed', 'eini', 'winograd', 'signal']);
+    const { seed = 0, eini, winograd, signal, precision, dtype, ...config } = options;
     checkSignal(signal);
     checkInt('seed', seed, 0, Number.MAX_SAFE_INTEGER);
     checkNumber('eini', eini ?? 0, -1e6, 1e6);
     checkWinograd(winograd);
-    const build: VqvaeBuildOptions = { winograd, eini };
+    const numerics = checkNumerics({ precision, dtype });
+    const build: VqvaeBuildOptions = { winograd: transform(engine, winograd), eini };
     const model = new VqvaeModel(vqvaeConfig(config), build);
-    const vqvae = new VQVAE(engine, model, new InitSource(model.parameters(), seed), () => {});
+    const vqvae = new VQVAE(engine, model, new InitSource(model.parameters(), seed), numerics, () => {});
     await vqvae.prepare('lazy', signal);
     return vqvae;
   }
@@ -138,7 +142,7 @@ export class VQVAE {
   /** Packs the encoder if it is not yet. Called by everything that encodes. */
   loadEncoder(signal?: AbortSignal): Promise<void> {
     this.check();
-    this.encoding ??= this.model.loadEncoding(new WeightReader(this.engine, this.source, 'f32', signal)).catch((error: unknown) => {
+    this.encoding ??= this.model.loadEncoding(new WeightReader(this.engine, this.source, this.numerics, signal)).catch((error: unknown) => {
       this.encoding = null;
       throw error;
     });
@@ -301,7 +305,7 @@ export class VQVAE {
 
   private async prepare(encoder: 'lazy' | 'eager', signal?: AbortSignal): Promise<void> {
     try {
-      await this.model.loadDecoding(new WeightReader(this.engine, this.source, 'f32', signal));
+      await this.model.loadDecoding(new WeightReader(this.engine, this.source, this.numerics, signal));
       if (encoder === 'eager') await this.loadEncoder(signal);
       await this.engine.flush();
     } catch (error) {
@@ -376,6 +380,9 @@ export class VQVAE {
 function checkEngine(engine: unknown): void {
   if (!(engine instanceof Engine)) refuse('engine', engine, 'the engine that createEngine gave');
 }
+
+/** A GPU has one convolution for every algorithm: the weights are packed for the smallest. */
+const transform = (engine: Engine, asked: WinogradTile | undefined) => (engine.device === 'cuda' ? 0 : asked);
 
 function checkWinograd(tile: unknown): void {
   if (tile !== undefined && tile !== 0 && tile !== 2 && tile !== 4) refuse('winograd', tile, '0, 2 or 4');

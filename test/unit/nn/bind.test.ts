@@ -73,7 +73,7 @@ bind('binding again replaces the weights and what was made of them', async () =>
 
 bind('loading again, and binding after loading in f16', async () => {
   const model = varOf(true, false);
-  const reader = (dtype: 'f32' | 'f16') => new WeightReader(engine, new InitSource(model.parameters(), 1), dtype);
+  const reader = (dtype: 'f32' | 'f16') => new WeightReader(engine, new InitSource(model.parameters(), 1), { dtype });
   await model.load(reader('f32'));
   const wide = await logits(model);
   const { tensors } = engine.memory();

@@ -48,13 +48,14 @@ export class AdaLnBlock extends Module {
     return replace(y, ops.reshape(y, { shape: [cond.shape[0]!, 6, width] }));
   }
 
-  /** x [B, l, C] and mod [B, 6, C] give [B, l, C]; x stays the caller's. */
+  /** x [B, l, C] and mod [B, 6, C] give [B, l, C], all f32; what lies between the layers has the model's precision. x stays the caller's. */
   forward(ops: Ops<Tensor>, x: Tensor, mod: Tensor, call: Omit<AttentionCall, 'epilogue'>): Tensor {
     const eps = this.config.normEps;
-    let h = layerNormMod(ops, x, mod, SCALE1, SHIFT1, eps);
+    const { precision: dtype } = this;
+    let h = layerNormMod(ops, x, mod, { scaleAt: SCALE1, shiftAt: SHIFT1, eps, dtype });
     const y = replace(h, this.attn.forward(ops, h, { ...call, epilogue: { gate: mod, gateAt: GAMMA1, residual: x } }));
-    h = layerNormMod(ops, y, mod, SCALE2, SHIFT2, eps);
-    h = replace(h, this.fc1.forward(ops, h, { act: 'gelu' }));
+    h = layerNormMod(ops, y, mod, { scaleAt: SCALE2, shiftAt: SHIFT2, eps, dtype });
+    h = replace(h, this.fc1.forward(ops, h, { act: 'gelu', dtype }));
     h = replace(h, this.fc2.forward(ops, h, { gate: mod, gateAt: GAMMA2, residual: y }));
     y.dispose();
     return h;

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { dtypeSize } from '../../core/dtype.js';
 import { ArgumentError, CheckpointError } from '../../core/errors.js';
-import type { WeightSource } from '../../nn/index.js';
+import type { Precision, WeightSource } from '../../nn/index.js';
 import { parseConfig, toldConfig } from '../config.js';
 import { PATCH_NUMS_256, PATCH_NUMS_512, type VqvaeConfig } from '../vqvae/index.js';
 import { VAR_PRESETS, type VarPreset, type VarPresetName } from './presets.js';
@@ -63,6 +64,16 @@ export function preset(name: string): VarPreset {
   if (!Object.hasOwn(VAR_PRESETS, name))
     throw new ArgumentError(`preset: ${JSON.stringify(name)} was given, accepted is one of ${Object.keys(VAR_PRESETS).join(', ')}`);
   return VAR_PRESETS[name as VarPresetName];
+}
+
+/** Rows of a block's cache: the last scale is never read again and has no place in it. */
+export function cacheLength({ patchNums }: VarConfig): number {
+  return total(patchNums.slice(0, -1));
+}
+
+/** Bytes of keys and values of all blocks while `images` are generated; guidance doubles their rows. */
+export function cacheBytes(config: VarConfig, images: number, precision: Precision): number {
+  return 2 * images * config.depth * 2 * cacheLength(config) * config.embedDim * dtypeSize(precision);
 }
 
 /** Token counts of the scales, as the buffer lvl_1L tells them; null where the file lacks it. */

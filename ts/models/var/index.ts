@@ -1,4 +1,4 @@
-export { checkPairing, DEFAULT_VAR, inferVarConfig, presetConfig, type VarConfig, varConfig } from './config.js';
+export { cacheBytes, checkPairing, DEFAULT_VAR, inferVarConfig, presetConfig, type VarConfig, varConfig } from './config.js';
 export { breathe, type GenerateBatch, type GenerateHooks, generateFhat } from './generate.js';
 export type { VarInitOptions } from './init.js';
 export { type Conditioning, type ForwardOptions, VarModel } from './model.js';

@@ -5,7 +5,7 @@ import type { Ops } from '../../gen/ops.js';
 import { Embedding, type KvCache, Linear, layerNormMod, Module, type Take, zeros } from '../../nn/index.js';
 import { replace, type Tap } from '../tap.js';
 import { AdaLnBlock } from './block.js';
-import type { VarConfig } from './config.js';
+import { cacheLength, type VarConfig } from './config.js';
 import { type VarInitOptions, varInit } from './init.js';
 
 /** What a label turns into: computed once per image, used by every block at every scale. */
@@ -136,16 +136,17 @@ export class VarModel extends Module {
 
   /** [B, l, C] to logits [B, l, V]. */
   logits(g: Graph, x: Tensor, cond: Conditioning, tap?: Tap): Tensor {
-    const h = layerNormMod(g.ops, x, cond.headMod, 0, 1, this.config.normEps);
+    const { precision: dtype } = this;
+    const h = layerNormMod(g.ops, x, cond.headMod, { scaleAt: 0, shiftAt: 1, eps: this.config.normEps, dtype });
     tap?.('head_nm', h);
     return replace(h, this.head.forward(g.ops, h));
   }
 
-  /** Empty caches of every block for `batch` rows; the last scale is never read again and has no place in them. */
+  /** Empty caches of every block for `batch` rows, in the model's precision; their size is `cacheBytes`. */
   caches(g: Graph, batch: number): KvCache[] {
-    const { numHeads, embedDim, patchNums } = this.config;
-    const shape = [batch, numHeads, this.length - patchNums.at(-1)! ** 2, embedDim / numHeads];
-    return this.blocks.map(() => ({ k: g.ops.fill({ shape }), v: g.ops.fill({ shape }) }));
+    const { numHeads, embedDim } = this.config;
+    const call = { shape: [batch, numHeads, cacheLength(this.config), embedDim / numHeads], dtype: this.precision };
+    return this.blocks.map(() => ({ k: g.ops.fill(call), v: g.ops.fill(call) }));
   }
 
   /**

@@ -6,7 +6,7 @@ import { AttnBlock, conv3x3, ResnetBlock, type WinogradTile } from './blocks.js'
 import type { VqvaeConfig } from './config.js';
 import { ConvStack, lowestTile, type StackOptions } from './encoder.js';
 
-/** Features [B, h, w, z] to an image [B, 16 h, 16 w, 3], not clamped. */
+/** Features [B, h, w, z] to an image [B, 16 h, 16 w, 3], not clamped, both f32. */
 export class Decoder extends ConvStack {
   private readonly normOut: GroupNorm;
   private readonly convOut: Conv2d;
@@ -34,7 +34,7 @@ export class Decoder extends ConvStack {
   forward(g: Graph, z: Tensor, options: StackOptions = {}): Tensor {
     let h = this.runSteps(g, z, options);
     h = replace(h, this.normOut.forward(g.ops, h, true));
-    return replace(h, this.convOut.forward(g.ops, h));
+    return replace(h, this.convOut.forward(g.ops, h, { dtype: 'f32' }));
   }
 }
 

@@ -53,7 +53,7 @@ export abstract class ConvStack extends Module {
 /** At the lowest resolution the larger transform saves no time and costs memory. */
 export const lowestTile = (tile: WinogradTile): WinogradTile => (tile === 4 ? 2 : tile);
 
-/** Image [B, H, W, 3] in [-1, 1] to features [B, H / 16, W / 16, z] (16 = 2 ^ (levels - 1)). */
+/** Image [B, H, W, 3] in [-1, 1] to features [B, H / 16, W / 16, z] (16 = 2 ^ (levels - 1)), both f32. */
 export class Encoder extends ConvStack {
   private readonly normOut: GroupNorm;
   private readonly convOut: Conv2d;
@@ -81,7 +81,7 @@ export class Encoder extends ConvStack {
   forward(g: Graph, x: Tensor, options: StackOptions = {}): Tensor {
     let h = this.runSteps(g, x, options);
     h = replace(h, this.normOut.forward(g.ops, h, true));
-    return replace(h, this.convOut.forward(g.ops, h));
+    return replace(h, this.convOut.forward(g.ops, h, { dtype: 'f32' }));
   }
 }
 

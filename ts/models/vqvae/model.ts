@@ -38,9 +38,10 @@ export class VqvaeModel extends Module {
     this.downsample = 2 ** (config.chMult.length - 1);
     this.encoder = this.add(new Encoder(config, tile));
     this.decoder = this.add(new Decoder(config, tile));
-    this.quantize = this.add(new MultiScaleQuantizer(config, tile, options.eini));
-    this.quantConv = this.add(new Conv2d('quant_conv', zChannels, zChannels, { kernel: quantConvKs }));
-    this.postQuantConv = this.add(new Conv2d('post_quant_conv', zChannels, zChannels, { kernel: quantConvKs }));
+    // Features choose tokens and f_hat adds up over the scales: both stay f32 in every precision.
+    this.quantize = this.add(new MultiScaleQuantizer(config, tile, options.eini)).inF32();
+    this.quantConv = this.add(new Conv2d('quant_conv', zChannels, zChannels, { kernel: quantConvKs })).inF32();
+    this.postQuantConv = this.add(new Conv2d('post_quant_conv', zChannels, zChannels, { kernel: quantConvKs })).inF32();
   }
 
   /** What decoding and quantizing need; the encoder may follow when it is first used. */
