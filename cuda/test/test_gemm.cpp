@@ -1,0 +1,344 @@
+// The GEMM family against plain double loops: every tile, layout, kind of product and dtype, with and without a split of k, aligned or not;
+// and the shared memory accesses of the tiles, counted on the host: no bank conflicts.
+#include <set>
+
+#include "cuda/kernels/column_sums.h"
+#include "cuda/kernels/gemm.h"
+#include "cuda/kernels/gemm_tile.cuh"
+#include "cuda/test/device_check.h"
+
+using namespace ns;
+using namespace ns::cuda;
+using namespace ns::cuda::test;
+using namespace ns::cuda::gemm;
+
+namespace {
+
+GrowingScratch memory;
+Libraries libraries;
+
+Context context(int sms) { return Context{nullptr, nullptr, 0, sms, 90, 227 * 1024, false, false, memory, libraries}; }
+
+// --- bank conflicts -------------------------------------------------------------------------------------------------------------------
+
+// Accesses of `bytes` each that the hardware serves together must fall into different banks, or on the same word.
+bool freeOfConflicts(const std::vector<int>& offsets, int bytes) {
+  const size_t together = static_cast<size_t>(128 / bytes);
+  for (size_t first = 0; first < offsets.size(); first += together) {
+    std::set<std::pair<int, int>> words;
+    for (size_t i = first; i < std::min(first + together, offsets.size()); i++) {
+      for (int b = 0; b < bytes; b += 4) words.insert({(offsets[i] + b) / 4 % 32, (offsets[i] + b) / 4});
+    }
+    int last = -1;
+    for (const auto& w : words) {
+      if (w.first == last) return false;
+      last = w.first;
+    }
+  }
+  return true;
+}
+
+template <int ROW>
+void conflictsAlongK(const char* name) {
+  bool copies = true, matrices = true, lines = true;
+  constexpr int kPerLine = ROW / 16;
+  for (int warp = 0; warp < 8; warp++) {
+    std::vector<int> to;
+    for (int lane = 0; lane < 32; lane++) to.push_back(alongK<ROW>((warp * 32 + lane) / kPerLine, lane % kPerLine));
+    copies = copies && freeOfConflicts(to, 16);
+  }
+  for (int chunk = 0; chunk < kPerLine; chunk++) {
+    for (int first = 0; first < 64; first += 8) {
+      std::vector<int> rows;
+      for (int i = 0; i < 8; i++) rows.push_back(first * ROW + alongK<ROW>(i, chunk));
+      matrices = matrices && freeOfConflicts(rows, 16) && rows[3] == alongK<ROW>(first + 3, chunk);
+    }
+    for (int own = 0; own < 8; own++) {  // FMA: lanes (g, t) read lines own * 8 + g and own * 4 + t
+      std::vector<int> a, b;
+      for (int lane = 0; lane < 32; lane++) {
+        a.push_back(alongK<ROW>(own * 8 + lane / 4, chunk));
+        b.push_back(alongK<ROW>(own * 4 + lane % 4, chunk));
+      }
+      lines = lines && freeOfConflicts(a, 16) && freeOfConflicts(b, 16);
+    }
+  }
+  check(copies, "copies along k", name);
+  check(matrices, "ldmatrix along k", name);
+  check(lines, "FMA operands along k", name);
+}
+
+template <class E, int COUNT>
+void conflictsAcrossK(const char* name) {
+  bool copies = true, reads = true;
+  constexpr int kPerLine = COUNT * static_cast<int>(sizeof(E)) / 16, kLines = 64 / static_cast<int>(sizeof(E));
+  std::set<int> distinct;
+  for (int k = 0; k < kLines; k++) {
+    std::vector<int> to;
+    for (int c = 0; c < kPerLine; c++) {
+      to.push_back(acrossK<E, COUNT>(k, c));
+      distinct.insert(to.back());
+    }
+    copies = copies && freeOfConflicts(to, 16);
+  }
+  check(static_cast<int>(distinct.size()) == kLines * kPerLine && *distinct.rbegin() == (kLines * kPerLine - 1) * 16, "a permutation",
+        name);
+  if (sizeof(E) == 2) {
+    for (int k = 0; k < kLines; k += 8) {
+      for (int c = 0; c < kPerLine; c++) {
+        std::vector<int> rows;
+        for (int i = 0; i < 8; i++) rows.push_back(acrossK<E, COUNT>(k + i, c));
+        reads = reads && freeOfConflicts(rows, 16);
+      }
+    }
+  } else {
+    for (int k = 0; k < kLines; k += 4) {
+      for (int first = 0; first < COUNT; first += 8) {  // tf32: lane (g, t) reads column first + g of line k + t
+        std::vector<int> words;
+        for (int lane = 0; lane < 32; lane++) {
+          const int at = first + lane / 4;
+          words.push_back(acrossK<E, COUNT>(k + lane % 4, at / 4) + at % 4 * 4);
+        }
+        reads = reads && freeOfConflicts(words, 4);
+      }
+      for (int first = 0; first + 32 <= COUNT; first += 32) {  // FMA: eight lanes read eight chunks of a line, or four
+        std::vector<int> a, b;
+        for (int lane = 0; lane < 32; lane++) {
+          a.push_back(acrossK<E, COUNT>(k, first / 4 + lane / 4));
+          b.push_back(acrossK<E, COUNT>(k, first / 4 + lane % 4));
+        }
+        reads = reads && freeOfConflicts(a, 16) && freeOfConflicts(b, 16);
+      }
+    }
+  }
+  check(copies, "copies across k", name);
+  check(reads, "reads across k", name);
+}
+
+template <int N>
+void conflictsOfStore(const char* name) {
+  bool ok = true;
+  std::set<int> distinct;
+  for (int row = 0; row < 16; row++) {
+    for (int col = 0; col < N; col++) distinct.insert(stored<N>(row, col));
+  }
+  for (int j = 0; j < N; j += 8) {
+    std::vector<int> pairs;
+    for (int lane = 0; lane < 32; lane++) pairs.push_back(4 * stored<N>(lane / 4, j + lane % 4 * 2));
+    ok = ok && freeOfConflicts(pairs, 8);
+  }
+  for (int first = 0; first < N; first += 32) {
+    std::vector<int> quads;
+    for (int i = 0; i < 8; i++) quads.push_back(4 * stored<N>(5, first + i * 4));
+    ok = ok && freeOfConflicts(quads, 16);
+  }
+  check(ok && static_cast<int>(distinct.size()) == 16 * N, "store", name);
+}
+
+void conflicts() {
+  check(!freeOfConflicts({0, 128}, 4) && freeOfConflicts({0, 0, 4}, 4) && !freeOfConflicts({0, 64, 128}, 16), "a conflict is seen");
+  conflictsAlongK<64>("64-byte lines");
+  conflictsAlongK<128>("128-byte lines");
+  conflictsAcrossK<bf16, 64>("16 bit, 64");
+  conflictsAcrossK<bf16, 128>("16 bit, 128");
+  conflictsAcrossK<float, 64>("f32, 64");
+  conflictsAcrossK<float, 128>("f32, 128");
+  conflictsOfStore<64>("64");
+  conflictsOfStore<128>("128");
+}
+
+// --- products -------------------------------------------------------------------------------------------------------------------------
+
+struct Case {
+  int64_t m, n, k;
+  DType a = DType::f32, b = DType::f32, y = DType::f32;
+  bool alongA = true, alongB = true;
+  int64_t batch = 1;
+  int shift = 0;  // elements past an aligned address
+  bool tf32 = false;
+};
+
+std::string text(const Case& c, const Plan& p) {
+  char s[200];
+  snprintf(s, sizeof(s), "%dx%d over %d, %s%s by %s%s to %s, batch %d, shift %d%s; tile %d, %s, %d splits", int(c.m), int(c.n), int(c.k),
+           dtypeName(c.a), c.alongA ? "" : " across", dtypeName(c.b), c.alongB ? "" : " across", dtypeName(c.y), int(c.batch), c.shift,
+           c.tf32 ? ", tf32" : "", int(p.size), p.fast ? "fast" : "any", p.splits);
+  return s;
+}
+
+struct Operands {
+  explicit Operands(const Case& c, std::mt19937& rng)
+      : a({c.batch, c.m, c.k}, c.a, c.shift), b({c.batch, c.n, c.k}, c.b, c.shift), y({c.batch, c.m, c.n}, c.y, c.shift) {
+    const std::vector<double> va = a.random(rng), vb = b.random(rng);
+    for (int64_t z = 0; z < c.batch; z++) {
+      for (int64_t i = 0; i < c.m; i++) {
+        for (int64_t j = 0; j < c.n; j++) {
+          double s = 0;
+          for (int64_t k = 0; k < c.k; k++) {
+            const int64_t ia = c.alongA ? i * c.k + k : k * c.m + i, ib = c.alongB ? j * c.k + k : k * c.n + j;
+            s += va[static_cast<size_t>(z * c.m * c.k + ia)] * vb[static_cast<size_t>(z * c.n * c.k + ib)];
+          }
+          want.push_back(s);
+        }
+      }
+    }
+    g.m = c.m, g.n = c.n, g.k = c.k, g.batch = c.batch;
+    g.alongA = c.alongA, g.alongB = c.alongB, g.tf32 = c.tf32;
+    g.a = {a.data(), c.alongA ? c.k : c.m, c.m * c.k, c.a};
+    g.b = {b.data(), c.alongB ? c.k : c.n, c.n * c.k, c.b};
+    g.epilogue.y = y.data();
+    g.epilogue.yType = c.y;
+    g.epilogue.pitch = c.n;
+    g.epilogue.batch = c.m * c.n;
+    g.epilogue.pack();
+  }
+  Buffer a, b, y;
+  std::vector<double> want;
+  Gemm g;
+};
+
+double tolerance(const Case& c) {
+  const bool rounded = c.tf32 && !(c.a == c.b && c.a != DType::f32);
+  return (rounded ? 2e-3 : 4e-6) + roundingOf(c.y);
+}
+
+void product(const Context& ctx, const Case& c, Operands& o, const Plan& p) {
+  const Status s = enqueue(ctx, o.g, p);
+  check(s.ok() && cudaStreamSynchronize(ctx.stream) == cudaSuccess, "product", text(c, p) + " " + s.message);
+  const std::vector<double> got = o.y.get();
+  const double e = errorOf(got, o.want);
+  check(e <= tolerance(c), "product", text(c, p) + " error " + std::to_string(e));
+  check(o.y.guarded(), "writes outside", text(c, p));
+}
+
+// Every tile the case can run with, one and three parts of k.
+void everyPlan(const Case& c, std::mt19937& rng) {
+  const Context ctx = context(4);
+  Operands o(c, rng);
+  const Plan chosen = plan(ctx, o.g);
+  product(ctx, c, o, chosen);
+  for (const Size size : {Size::small, Size::medium, Size::large}) {
+    for (const bool fast : {true, false}) {
+      if (fast && !chosen.fast) continue;
+      if (size == Size::large && !fast) continue;
+      if (size == Size::small && !(c.alongA && c.alongB && (fast || !halves(o.g)))) continue;
+      for (const int splits : {1, 3}) {
+        Plan p;
+        p.size = size;
+        p.fast = fast;
+        product(ctx, c, o, split(p, c.k, splits));
+      }
+    }
+  }
+}
+
+void products() {
+  std::mt19937 rng(20260801);
+  const DType f32 = DType::f32, f16 = DType::f16, bf = DType::bf16;
+  struct Layout {
+    bool a, b;
+  };
+  for (const Layout l : {Layout{true, true}, Layout{true, false}, Layout{false, false}}) {
+    const auto run = [&](Case c) {
+      c.alongA = l.a, c.alongB = l.b;
+      everyPlan(c, rng);
+    };
+    run({64, 72, 96, bf, bf, f32});
+    run({136, 144, 200, f16, f16, f16});
+    run({17, 33, 19, bf, bf, bf});
+    run({40, 24, 130, bf, bf, f32, true, true, 2, 1});
+    run({136, 132, 68, f32, f32, f32});
+    run({21, 17, 33, f32, f32, bf, true, true, 3});
+    run({66, 70, 40, f32, f32, f32, true, true, 1, 1});
+    run({48, 40, 72, f32, bf, f32});
+    run({33, 65, 47, f16, f32, f32});
+    run({24, 40, 64, f16, bf, f32});
+    run({72, 64, 64, f32, f32, f32, true, true, 1, 0, true});
+    run({35, 30, 51, f32, bf, f16, true, true, 2, 0, true});
+    run({1, 1, 1, f32, f32, f32});
+    run({3, 5, 0, bf, bf, f32});
+  }
+  everyPlan({1, 80, 64}, rng);
+  everyPlan({2, 64, 2100, bf, bf, bf}, rng);
+  everyPlan({16, 100, 320, f16, f16, f32}, rng);
+  everyPlan({11, 17, 264, f32, bf, f32}, rng);
+}
+
+// A grid's z ends at 65535.
+void manyBatches() {
+  std::mt19937 rng(5);
+  const Context ctx = context(2);
+  Case c{2, 3, 2};
+  c.batch = 65537;
+  Operands o(c, rng);
+  product(ctx, c, o, plan(ctx, o.g));
+}
+
+// Without a split, values do not depend on the tile; the same call gives the same bits.
+void sameBits() {
+  std::mt19937 rng(6);
+  const Context ctx = context(4);
+  for (const DType t : {DType::f32, DType::bf16}) {
+    const Case c{16, 64, 256, t, t, DType::f32};
+    Operands o(c, rng);
+    std::vector<double> first;
+    for (const Size size : {Size::small, Size::medium, Size::large}) {
+      Plan p;
+      p.size = size;
+      p.fast = true;
+      check(enqueue(ctx, o.g, split(p, c.k, 1)).ok(), "tile");
+      const std::vector<double> got = o.y.get();
+      if (first.empty()) first = got;
+      check(got == first, "tiles give other bits", text(c, p));
+    }
+  }
+}
+
+void columnSums() {
+  std::mt19937 rng(7);
+  const Context ctx = context(4);
+  for (const int64_t rows : {1, 9, 256, 257, 700}) {
+    for (const int64_t n : {1, 20, 33, 144}) {
+      Buffer x({rows, n}, rows % 2 ? DType::bf16 : DType::f32), sum({n}, DType::f32);
+      const std::vector<double> v = x.random(rng);
+      std::vector<double> want = sum.random(rng);
+      for (int64_t i = 0; i < rows * n; i++) want[static_cast<size_t>(i % n)] += 0.5 * v[static_cast<size_t>(i)];
+      check(addColumnSums(ctx, x.data(), x.type(), rows, n, 0.5f, static_cast<float*>(sum.data())).ok(), "column sums");
+      const double e = errorOf(sum.get(), want);
+      check(e <= 4e-6 && sum.guarded(), "column sums", std::to_string(rows) + "x" + std::to_string(n) + " error " + std::to_string(e));
+    }
+  }
+}
+
+void plans() {
+  const Context ctx = context(132);
+  const auto of = [&](int64_t m, int64_t n, int64_t k, bool outer = false) {
+    Gemm g;
+    g.m = m, g.n = n, g.k = k;
+    g.alongA = g.alongB = !outer;
+    g.a = {nullptr, outer ? m : k, 0, DType::bf16};
+    g.b = {nullptr, outer ? n : k, 0, DType::bf16};
+    return plan(ctx, g);
+  };
+  check(of(2, 1024, 1024).size == Size::small && of(2, 1024, 1024).splits > 1, "few rows");
+  check(of(4096, 4096, 1024).size == Size::large && of(4096, 4096, 1024).splits == 1, "many rows");
+  check(of(1024, 1024, 10880, true).size == Size::large && of(1024, 1024, 10880, true).splits > 1, "weight gradient");
+  check(of(128, 1024, 1024).size == Size::medium, "some rows");
+  for (const int64_t k : {1, 64, 65, 1000, 4096}) {
+    for (const int s : {1, 2, 7, 64}) {
+      const Plan p = split({}, k, s);
+      check(p.splits <= s && p.depth % 64 == 0 && int64_t{p.depth} * p.splits >= k && int64_t{p.depth} * (p.splits - 1) < k, "split");
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  conflicts();
+  plans();
+  columnSums();
+  products();
+  sameBits();
+  manyBatches();
+  return ns::test::finish();
+}
