@@ -59,7 +59,8 @@ __host__ __device__ constexpr int acrossK(int k, int chunk) {
 // Float index of an accumulator in the tile that is stored row by row.
 template <int N>
 __host__ __device__ constexpr int stored(int row, int col) {
-  return row * N + (col ^ ((row & 3) << 3));
+  static_assert(N == 16 || N % 32 == 0, "a row has two or more groups of eight");
+  return row * N + (col ^ (N == 16 ? (row & 2) << 2 : (row & 3) << 3));
 }
 
 }  // namespace ns::cuda::gemm
