@@ -96,6 +96,7 @@ void* create(const NsConfig* config, NsStatus* status) {
     std::unique_ptr<Device> device = Device::open(config->device_index, s);
     if (!device) return *status = s, nullptr;
     auto backend = std::make_unique<Backend>(std::move(device), options);
+    backend->libraries.noBlas = backend->libraries.noDnn = option(config->options, "ownKernels") != 0;
     s = backend->start();
     if (!s.ok()) return *status = s, nullptr;
     return backend.release();

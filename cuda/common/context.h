@@ -33,6 +33,7 @@ class Scratch {
 struct Libraries {
   std::shared_ptr<void> blas;
   std::shared_ptr<void> dnn;
+  bool noBlas = false, noDnn = false;  // own kernels only
 };
 
 struct Context {

@@ -2,6 +2,7 @@
 // Shared by linear (alpha = beta = 1), matmul (alpha), weight gradients (y = residual = dw, beta = 1) and convolution (alpha, beta).
 // Floor: the bytes of y and the residual. Types are chosen at run time: each element is touched once.
 #pragma once
+#include "cuda/common/exact.h"
 #include "cuda/common/vec.h"
 
 namespace ns::cuda {
@@ -18,12 +19,12 @@ __device__ inline float activate(Activation act, float x) {
 }
 
 struct Epilogue {
-  const float* bias = nullptr;      // [n]
-  const float* gate = nullptr;      // [n] per gateRows rows, gateStride elements apart
-  const void* residual = nullptr;   // as y
-  void* y = nullptr;                // [rows, pitch]
-  int64_t pitch = 0, batch = 0;     // elements between rows and between the products of a batch
-  int64_t gateStride = 0;           // 0: one gate for all rows
+  const float* bias = nullptr;     // [n]
+  const float* gate = nullptr;     // [n] per gateRows rows, gateStride elements apart
+  const void* residual = nullptr;  // as y
+  void* y = nullptr;               // [rows, pitch]
+  int64_t pitch = 0, batch = 0;    // elements between rows and between the products of a batch
+  int64_t gateStride = 0;          // 0: one gate for all rows
   int gateRows = 1;
   Activation act = Activation::none;
   float alpha = 1, beta = 1;
@@ -102,7 +103,7 @@ struct Epilogue {
 
  private:
   __device__ float finish(float v, float b, float g, float r) const {
-    v = alpha * g * activate(act, v + b);
+    v = product(alpha * g, activate(act, v + b));  // not fused with the sum: the bits of gate_residual
     return residual ? v + beta * r : v;
   }
 };
