@@ -72,8 +72,8 @@ typedef struct NsBackend {
   // Says without opening anything whether a device is there: NS_OK, or the reason for a person to read. Called from any thread.
   void (*probe)(NsStatus* status);
   // A copy that is taken in program order while later commands run on: begin returns a ticket (src NULL: a mark in the stream without a
-  // copy); finish, called from another thread, waits for it, fills dst (NULL: drops the copy), frees the ticket and tells what went wrong
-  // on the device up to that point.
+  // copy), or NULL and NS_OK where there is nothing to wait for: the caller then downloads or synchronizes; finish, called from another
+  // thread, waits for it, fills dst (NULL: drops the copy), frees the ticket and tells what went wrong on the device up to that point.
   void* (*copy_begin)(void* self, const void* src, size_t bytes, NsStatus* status);
   void (*copy_finish)(void* self, void* ticket, void* dst, size_t bytes, NsStatus* status);
   // Between graph_begin and graph_end execute() records instead of running; the graph uses the same memory at every launch. graph_end

@@ -82,6 +82,9 @@ bool checkAgainstOp(const Command& c, std::string& why) {
                ? true
                : (why = "a view takes one input, one output and two parameters", false);
   }
+  if (c.op >= kCaptureBegin && c.op <= kDropCapture) {
+    return c.nIn == 0 && c.nOut == 0 && c.nParams == 1 ? true : (why = "a capture command takes one parameter only", false);
+  }
   const int64_t index = static_cast<int64_t>(c.op) - op::kFirstId;
   if (index < 0 || index >= op::kOpCount) {
     why = "op " + std::to_string(c.op) + " is unknown";
@@ -122,6 +125,8 @@ const char* opName(uint32_t op) {
   if (op == kDispose) return "dispose";
   if (op == kEndGroup) return "endGroup";
   if (op == kView) return "view";
+  if (op == kCaptureBegin || op == kCaptureEnd) return "capture";
+  if (op == kReplay || op == kDropCapture) return "replay";
   const int64_t index = static_cast<int64_t>(op) - op::kFirstId;
   return index >= 0 && index < op::kOpCount ? op::kInfo[index].name : "?";
 }

@@ -15,6 +15,11 @@ namespace ns::core {
 constexpr uint32_t kDispose = 1;   // inputs: the slots to release
 constexpr uint32_t kEndGroup = 2;  // forgets a cancelled group
 constexpr uint32_t kView = 3;      // one input, one output that shares its memory; params: offset in bytes, low and high word
+// A capture; params: its id. Neither inputs nor outputs.
+constexpr uint32_t kCaptureBegin = 4;  // what follows is executed and recorded
+constexpr uint32_t kCaptureEnd = 5;
+constexpr uint32_t kReplay = 6;       // executes it again, in the same memory
+constexpr uint32_t kDropCapture = 7;  // releases that memory
 constexpr uint32_t kMaxSlots = 1u << 22;
 constexpr int kMaxInputs = 64;
 constexpr int kMaxOutputs = 8;

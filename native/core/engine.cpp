@@ -36,11 +36,7 @@ void Engine::main() {
     return;
   }
   memory_ = std::make_unique<Memory>(*backend_.table, self_, config_.cacheBytes);
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const char* text = backend_.table->describe(self_);
-    description_ = text ? text : "{}";
-  }
+  setDescription();
   Event closed;
   {
     Worker worker(*this);
@@ -63,6 +59,12 @@ void Engine::main() {
   memory_->trim();
   backend_.table->destroy(self_);
   if (closed.kind == Event::kClosed && !stop_) sink_(std::move(closed));
+}
+
+void Engine::setDescription() {
+  const char* text = backend_.table->describe(self_);
+  std::lock_guard<std::mutex> lock(mutex_);
+  description_ = text ? text : "{}";
 }
 
 bool Engine::push(Item item, uint64_t commands, uint64_t bytes) {
@@ -90,8 +92,16 @@ bool Engine::submit(const uint32_t* words, size_t n, std::string& why) {
 }
 
 bool Engine::upload(SlotRef ref, const TensorInfo& info, const void* data, std::string& why) {
+  return copyIn(Item::kUpload, ref, info, data, why);
+}
+
+bool Engine::write(SlotRef ref, const TensorInfo& info, const void* data, std::string& why) {
+  return copyIn(Item::kWrite, ref, info, data, why);
+}
+
+bool Engine::copyIn(Item::Kind kind, SlotRef ref, const TensorInfo& info, const void* data, std::string& why) {
   Item item;
-  item.kind = Item::kUpload;
+  item.kind = kind;
   item.ref = ref;
   item.info = info;
   item.bytes = tensorBytes(info);

@@ -12,7 +12,7 @@
 
 #include "native/abi/gen/ops.h"
 #include "native/core/command.h"
-#include "native/core/error.h"
+#include "native/core/errors.h"
 #include "native/core/registry.h"
 #include "native/core/slots.h"
 
@@ -37,7 +37,7 @@ struct Counters {
 
 class Engine {
  public:
-  using Sink = std::function<void(Event)>;  // called from the worker thread, and by throttle()
+  using Sink = std::function<void(Event)>;  // called from the engine's threads, and by throttle()
 
   Engine(BackendEntry backend, EngineConfig config, Sink sink);
   ~Engine();  // drops what is queued, waits for the running command, posts nothing afterwards
@@ -47,6 +47,8 @@ class Engine {
   // All may be called from one owner thread; false after close().
   bool submit(const uint32_t* words, size_t n, std::string& why);
   bool upload(SlotRef ref, const TensorInfo& info, const void* data, std::string& why);
+  // Replaces the values of a live slot, in program order.
+  bool write(SlotRef ref, const TensorInfo& info, const void* data, std::string& why);
   bool map(SlotRef ref, const TensorInfo& info, std::string path, uint64_t offset);
   bool read(SlotRef ref, void* destination, size_t bytes, uint64_t token);
   bool flush(uint64_t token);
@@ -61,7 +63,7 @@ class Engine {
 
  private:
   struct Item {
-    enum Kind { kBatch, kUpload, kMap, kRead, kFlush, kClose } kind = kBatch;
+    enum Kind { kBatch, kUpload, kWrite, kMap, kRead, kFlush, kClose } kind = kBatch;
     std::vector<uint32_t> words;
     SlotRef ref;
     TensorInfo info;
@@ -74,10 +76,12 @@ class Engine {
   };
   class Worker;
 
+  bool copyIn(Item::Kind kind, SlotRef ref, const TensorInfo& info, const void* data, std::string& why);
   bool push(Item item, uint64_t commands, uint64_t bytes);
   bool belowLowWater() const;
   void releaseWaiters(bool all);
   void main();
+  void setDescription();
 
   const BackendEntry backend_;
   const EngineConfig config_;
@@ -85,6 +89,7 @@ class Engine {
   void* self_ = nullptr;
   std::unique_ptr<Memory> memory_;
   Counters counters_;
+  Errors errors_{sink_, counters_.failed};
   std::atomic<bool> ready_{false}, stop_{false};
   std::atomic<uint32_t> cancelled_{0}, waiting_{0};
 

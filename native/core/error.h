@@ -14,7 +14,7 @@ struct LateError {
   std::string op;
   std::string shapes;
   std::string message;
-  bool reported = false;  // worker thread only
+  bool reported = false;  // guarded by Errors
 };
 using ErrorPtr = std::shared_ptr<LateError>;
 

@@ -3,6 +3,8 @@
 #include <dlfcn.h>
 #include <sys/stat.h>
 
+#include "native/abi/status.h"
+
 namespace ns::core {
 
 namespace {
@@ -27,11 +29,17 @@ BackendEntry plugin(const std::string& name, const std::string& folder) {
   auto entry = reinterpret_cast<Entry>(dlsym(handle, "ns_backend"));
   const NsBackend* table = entry ? entry() : nullptr;
   if (!table) {
-    e.reason = "plug-in has no function ns_backend, or it found no device";
+    e.reason = "plug-in has no function ns_backend";
   } else if (table->abi_version != NS_ABI_VERSION || table->struct_size != sizeof(NsBackend)) {
     e.reason = "plug-in has ABI version " + std::to_string(table->abi_version) + ", this addon has " + std::to_string(NS_ABI_VERSION);
   } else {
-    e.table = table;
+    Status status;
+    if (table->probe) table->probe(&status);
+    if (status.ok()) {
+      e.table = table;
+    } else {
+      e.reason = status.message;
+    }
   }
   return e;
 }

@@ -24,10 +24,12 @@ Slot* Slots::open(SlotRef ref, const TensorInfo& info) {
   return &s;
 }
 
-bool Slots::reserve(Slot& slot, Status& status) {
+bool Slots::reserve(Slot& slot, Status& status, bool constant) {
   auto storage = std::make_shared<Storage>();
-  storage->block = memory_.take(slot.bytes, status);
+  storage->block = arena_ ? arena_->take(slot.bytes, status) : memory_.take(slot.bytes, status);
   if (!storage->block.data) return false;
+  storage->arena = arena_;
+  storage->constant = constant;
   slot.storage = std::move(storage);
   return true;
 }
@@ -57,14 +59,20 @@ bool Slots::share(Slot& slot, const Slot& base, uint64_t offset, Status& status)
 }
 
 void Slots::close(Slot& slot) {
-  const std::shared_ptr<Storage> storage = std::move(slot.storage);
+  std::shared_ptr<Storage> storage = std::move(slot.storage);
   slot.storage.reset();
   slot.offset = 0;
   slot.poison.reset();
   slot.live = false;
+  letGo(std::move(storage));
+}
+
+void Slots::letGo(std::shared_ptr<Storage> storage) {
   if (!storage || storage.use_count() > 1) return;
   memory_.counters().mapped -= storage->mapped;
-  memory_.give(std::exchange(storage->block, Block{}));
+  const Block block = std::exchange(storage->block, Block{});
+  if (storage->arena) return storage->arena->give(block, !storage->constant);
+  memory_.give(block);
 }
 
 void Slots::clear() {

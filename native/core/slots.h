@@ -3,6 +3,7 @@
 #include <deque>
 #include <memory>
 
+#include "native/core/arena.h"
 #include "native/core/command.h"
 #include "native/core/error.h"
 #include "native/core/mapped.h"
@@ -15,7 +16,9 @@ struct Storage {
   Block block;                    // in the pool, or
   std::unique_ptr<Mapping> file;  // in a mapped file
   size_t mapped = 0;
-  ErrorPtr poison;  // an op that failed while it worked in place
+  ErrorPtr poison;               // an op that failed while it worked in place
+  std::shared_ptr<Arena> arena;  // of the capture it was made in: the block belongs to that one
+  bool constant = false;         // made in a capture, but by no call of it: replays do not make it again
 };
 
 struct Slot {
@@ -42,15 +45,20 @@ class Slots {
   Slot* find(SlotRef ref);
   // Makes the slot live, without memory; null when it is in use.
   Slot* open(SlotRef ref, const TensorInfo& info);
-  bool reserve(Slot& slot, Status& status);
+  bool reserve(Slot& slot, Status& status, bool constant = false);
   void map(Slot& slot, std::unique_ptr<Mapping> file);
   // Makes the slot share the memory of base from `offset` bytes on.
   bool share(Slot& slot, const Slot& base, uint64_t offset, Status& status);
   void close(Slot& slot);
   void clear();
+  // Gives the memory back where this was the last reference to it.
+  void letGo(std::shared_ptr<Storage> storage);
+  // From now on memory comes from the capture; null: from the pool.
+  void record(std::shared_ptr<Arena> arena) { arena_ = std::move(arena); }
 
  private:
   Memory& memory_;
+  std::shared_ptr<Arena> arena_;
   std::deque<Slot> slots_;
 };
 

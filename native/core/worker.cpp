@@ -1,67 +1,36 @@
 #include "native/core/worker.h"
 
-#include <algorithm>
-#include <chrono>
-#include <cstring>
+#include <exception>
 #include <new>
 
 namespace ns::core {
 
 namespace {
 
-constexpr size_t kMaxUnreported = 64;
-
-NsTensor view(const Slot& s) {
-  NsTensor t{};
-  t.data = s.data();
-  t.dtype = s.info.dtype;
-  t.ndim = s.info.ndim;
-  std::memcpy(t.dims, s.info.dims, sizeof(t.dims));
-  return t;
-}
-
-uint32_t mutated(uint32_t id) {
-  const int64_t index = static_cast<int64_t>(id) - op::kFirstId;
-  return index >= 0 && index < op::kOpCount ? op::kInfo[index].mutated : 0;
-}
-
-bool overlap(const Slot& a, const Slot& b) {
-  return a.storage == b.storage && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
-}
-
-// What an op writes in place, none of its other inputs may hold: the kernels read and write in any order and on several threads. Only
-// accumulate takes the very same range twice, since it reads each element before it replaces it.
-bool apart(const Command& c, Slot* const* in, Status& status) {
-  const uint32_t mask = mutated(c.op);
-  for (int i = 0; i < c.nIn && i < 32; i++) {
-    for (int j = 0; in[i] && (mask >> i & 1) && j < c.nIn; j++) {
-      if (j == i || !in[j] || !overlap(*in[i], *in[j])) continue;
-      if (c.op == op::accumulate::kId && in[i]->offset == in[j]->offset && in[i]->bytes == in[j]->bytes) continue;
-      status = failure(NS_INVALID, "[%s] input %d is written in place and shares memory with input %d", opName(c.op), i, j);
-      return false;
-    }
-  }
-  return true;
-}
+// Larger reads go straight to their place: the worker waits, and no pinned memory of that size is needed.
+constexpr size_t kReadLater = size_t{32} << 20;
 
 }  // namespace
 
-Engine::Worker::Worker(Engine& engine) : e_(engine), slots_(*engine.memory_), exhausted_(std::make_shared<LateError>()) {
-  exhausted_->code = NS_OUT_OF_MEMORY;
-  exhausted_->op = "engine";
-  exhausted_->message = "no host memory for the engine's own records";
+Engine::Worker::Worker(Engine& engine) : e_(engine), table_(*engine.backend_.table), slots_(*engine.memory_) {
+  if (!table_.copy_begin || !table_.copy_finish) return;
+  try {
+    retire_ = std::make_unique<Retire>(table_, e_.self_, e_.errors_, e_.sink_);
+  } catch (const std::exception&) {
+    // Without a second thread the worker waits for each read itself.
+  }
 }
 
-// A command was lost half-way: nothing after it can be trusted, so the device counts as lost.
-void Engine::Worker::exhausted() {
-  if (!lost_) lost_ = exhausted_;
-  e_.counters_.failed++;
+Engine::Worker::~Worker() {
+  retire_.reset();
+  for (auto& [id, capture] : captures_) release(*capture);
 }
 
 void Engine::Worker::dispatch(Item& item, bool& open) {
   switch (item.kind) {
     case Item::kBatch: batch(item); break;
     case Item::kUpload: upload(item); break;
+    case Item::kWrite: write(item); break;
     case Item::kMap: map(item); break;
     case Item::kRead: read(item); break;
     case Item::kFlush: settle(item.token); break;
@@ -74,22 +43,27 @@ bool Engine::Worker::run(Item& item) {
   try {
     dispatch(item, open);
   } catch (const std::bad_alloc&) {
-    exhausted();
-    if (item.kind == Item::kRead || item.kind == Item::kFlush) e_.sink_(Event{Event::kSettled, item.token, exhausted_});
+    e_.errors_.exhaust();
+    if (item.kind == Item::kRead || item.kind == Item::kFlush) e_.sink_(Event{Event::kSettled, item.token, e_.errors_.exhausted()});
   }
   if (item.kind != Item::kBatch) {
     e_.counters_.retired++;
-    if (item.kind == Item::kUpload) e_.counters_.retiredBytes += item.bytes;
+    if (item.kind == Item::kUpload || item.kind == Item::kWrite) e_.counters_.retiredBytes += item.bytes;
   }
   e_.releaseWaiters(!open);
-  if (!open) {
-    Status status;
-    e_.backend_.table->synchronize(e_.self_, &status);
-    if (!status.ok()) fail(status, "close", "");
-    closed = Event{Event::kClosed, item.token, firstUnreported()};
-    slots_.clear();
-  }
+  if (!open) close(item);
   return open;
+}
+
+void Engine::Worker::close(const Item& item) {
+  if (retire_) retire_->stop(false);
+  Status status;
+  table_.synchronize(e_.self_, &status);
+  if (!status.ok()) fail(status, "close", "");
+  closed = Event{Event::kClosed, item.token, e_.errors_.first()};
+  for (auto& [id, capture] : captures_) release(*capture);
+  captures_.clear();
+  slots_.clear();
 }
 
 void Engine::Worker::batch(const Item& item) {
@@ -102,7 +76,7 @@ void Engine::Worker::batch(const Item& item) {
     try {
       command(c);
     } catch (const std::bad_alloc&) {
-      exhausted();
+      e_.errors_.exhaust();
     }
     e_.counters_.retired++;
     e_.counters_.retiredBytes += used * 4;
@@ -118,8 +92,14 @@ void Engine::Worker::command(const Command& c) {
     return;
   }
   number_++;
-  if (c.op == kView) return share(c);
-  execute(c);
+  switch (c.op) {
+    case kView: return share(c);
+    case kCaptureBegin: return captureBegin(c.params[0]);
+    case kCaptureEnd: return captureEnd(c.params[0]);
+    case kReplay: return replay(c);
+    case kDropCapture: return drop(c.params[0]);
+    default: return execute(c);
+  }
 }
 
 void Engine::Worker::share(const Command& c) {
@@ -146,146 +126,28 @@ void Engine::Worker::dispose(const Command& c) {
   }
 }
 
-bool Engine::Worker::isCancelled(uint32_t group) {
-  if (group == 0 || e_.cancelled_ == 0) return false;
-  std::lock_guard<std::mutex> lock(e_.mutex_);
-  return e_.groups_.count(group) != 0;
-}
-
-// The error that keeps the command from running: an unknown slot, a poisoned one, a lost device, a cancelled group.
-ErrorPtr Engine::Worker::findPoison(const Command& c, Slot** in) {
-  ErrorPtr poison;
-  for (int i = 0; i < c.nIn; i++) {
-    in[i] = c.in[i].generation ? slots_.find(c.in[i]) : nullptr;
-    if (poison) continue;
-    Status status;
-    if (c.in[i].generation && !in[i]) {
-      poison =
-          fail(failure(NS_INVALID, "input %d: slot %u generation %u is not live", i, c.in[i].slot, c.in[i].generation), opName(c.op), "");
-    } else if (in[i] && in[i]->error()) {
-      poison = in[i]->error();
-    } else if (in[i] && in[i]->file() && !in[i]->file()->intact(status)) {
-      poison = fail(status, opName(c.op), shapeText(in[i]->info));
-    }
-  }
-  if (!poison && lost_) poison = lost_;
-  if (!poison && isCancelled(c.group)) {
-    poison = std::make_shared<LateError>();
-    poison->code = NS_CANCELLED;
-    poison->command = number_;
-    poison->op = opName(c.op);
-    poison->message = "the work was cancelled";
-  }
-  return poison;
-}
-
-void Engine::Worker::execute(const Command& c) {
-  Slot* in[kMaxInputs] = {};
-  Slot* out[kMaxOutputs] = {};
-  define(c, in, out, findPoison(c, in));
-}
-
-void Engine::Worker::define(const Command& c, Slot** in, Slot** out, ErrorPtr poison) {
-  for (int i = 0; i < c.nOut; i++) {
-    out[i] = slots_.open(c.out[i], c.outInfo[i]);
-    if (!out[i] && !poison) poison = fail(failure(NS_INVALID, "output slot %u is in use", c.out[i].slot), opName(c.op), "");
-  }
-  Status status;
-  if (!poison && !call(c, in, out, status)) {
-    poison = fail(status, opName(c.op), shapes(c, in));
-    if (status.code == NS_LOST) lost_ = poison;
-  }
-  if (!poison) return;
-  for (int i = 0; i < c.nOut; i++) {
-    if (out[i]) out[i]->poison = poison;
-  }
-  const uint32_t mask = mutated(c.op);
-  for (int i = 0; i < c.nIn && i < 32; i++) {
-    if (!in[i] || in[i]->error() || !(mask >> i & 1)) continue;
-    // What an op has left half-done in shared memory, every view of it sees.
-    (in[i]->storage ? in[i]->storage->poison : in[i]->poison) = poison;
-  }
-}
-
-bool Engine::Worker::call(const Command& c, Slot** in, Slot** out, Status& status) {
-  if (!apart(c, in, status)) return false;
-  NsTensor inputs[kMaxInputs];
-  NsTensor outputs[kMaxOutputs];
-  for (int i = 0; i < c.nIn; i++) inputs[i] = in[i] ? view(*in[i]) : NsTensor{};
-  for (int i = 0; i < c.nOut; i++) {
-    if (!slots_.reserve(*out[i], status)) return false;
-    outputs[i] = view(*out[i]);
-  }
-  invoke(c, inputs, outputs, status);
-  // A second try is safe only where the first cannot have changed an input.
-  if (status.code == NS_OUT_OF_MEMORY && mutated(c.op) == 0) {
-    e_.memory_->trim();
-    status = Status();
-    invoke(c, inputs, outputs, status);
-  }
-  return status.ok();
-}
-
-void Engine::Worker::invoke(const Command& c, const NsTensor* in, const NsTensor* out, Status& status) {
-  const NsCall call{static_cast<int32_t>(c.op), c.nIn, c.nOut, in, out, c.params};
-  const auto begin = std::chrono::steady_clock::now();
-  e_.backend_.table->execute(e_.self_, &call, &status);
-  const auto spent = std::chrono::steady_clock::now() - begin;
-  const int index = static_cast<int>(c.op) - op::kFirstId;
-  e_.counters_.opCount[index]++;
-  e_.counters_.opNanos[index] += static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count());
-}
-
-std::string Engine::Worker::shapes(const Command& c, Slot** in) const {
-  std::string text;
-  for (int i = 0; i < c.nIn; i++) text += (i ? ", " : "") + (in[i] ? shapeText(in[i]->info) : std::string("-"));
-  text += " ->";
-  for (int i = 0; i < c.nOut; i++) text += (i ? ", " : " ") + shapeText(c.outInfo[i]);
-  return text;
-}
-
-ErrorPtr Engine::Worker::fail(const Status& status, const char* op, std::string shapes) {
-  auto error = std::make_shared<LateError>();
-  error->code = status.code;
-  error->command = number_;
-  error->op = op;
-  error->shapes = std::move(shapes);
-  error->message = status.message;
-  e_.counters_.failed++;
-  if (unreported_.size() >= kMaxUnreported) {
-    const auto told = [](const ErrorPtr& e) { return e->reported; };
-    unreported_.erase(std::remove_if(unreported_.begin(), unreported_.end(), told), unreported_.end());
-  }
-  if (unreported_.size() < kMaxUnreported) unreported_.push_back(error);
-  e_.sink_(Event{Event::kLate, 0, error});
-  return error;
-}
-
-// Tells the first one; the others were told as events, and their tensors stay poisoned.
-ErrorPtr Engine::Worker::firstUnreported() {
-  ErrorPtr first;
-  for (const ErrorPtr& e : unreported_) {
-    if (!first && !e->reported) first = e;
-    e->reported = true;
-  }
-  unreported_.clear();
-  if (!first && lost_ == exhausted_ && !lost_->reported) first = lost_;
-  if (first) first->reported = true;
-  return first;
-}
-
 void Engine::Worker::settle(uint64_t token) {
   Status status;
-  e_.backend_.table->synchronize(e_.self_, &status);
+  void* mark = retire_ ? table_.copy_begin(e_.self_, nullptr, 0, &status) : nullptr;
+  if (mark) {
+    Pending p;
+    p.ticket = mark;
+    p.token = token;
+    p.command = number_;
+    p.what = "flush";
+    p.error = e_.errors_.first();
+    return retire_->push(std::move(p));
+  }
+  if (status.ok()) table_.synchronize(e_.self_, &status);
   if (!status.ok()) fail(status, "flush", "");
-  e_.sink_(Event{Event::kSettled, token, firstUnreported()});
+  e_.sink_(Event{Event::kSettled, token, e_.errors_.first()});
 }
 
 Slot* Engine::Worker::openFor(const Item& item, const char* op) {
   number_++;
   Slot* s = slots_.open(item.ref, item.info);
   if (!s) fail(failure(NS_INVALID, "slot %u is in use", item.ref.slot), op, shapeText(item.info));
-  if (s && lost_) s->poison = lost_;
+  if (s) s->poison = e_.errors_.lost();
   return s && !s->poison ? s : nullptr;
 }
 
@@ -293,9 +155,25 @@ void Engine::Worker::upload(Item& item) {
   Slot* s = openFor(item, "upload");
   if (!s) return;
   Status status;
-  if (slots_.reserve(*s, status)) e_.backend_.table->upload(e_.self_, s->data(), item.data.get(), item.bytes, &status);
+  if (slots_.reserve(*s, status, true)) table_.upload(e_.self_, s->data(), item.data.get(), item.bytes, &status);
   if (!status.ok()) s->poison = fail(status, "upload", shapeText(item.info));
-  if (status.code == NS_LOST) lost_ = s->poison;
+}
+
+void Engine::Worker::write(Item& item) {
+  number_++;
+  Slot* s = slots_.find(item.ref);
+  if (s && (s->error() || e_.errors_.lost())) return;
+  Status status;
+  if (!s || s->info.dtype != item.info.dtype || s->bytes != item.bytes) {
+    status = failure(NS_INVALID, "slot %u generation %u is not live or has another size", item.ref.slot, item.ref.generation);
+  } else if (s->file()) {
+    status = failure(NS_INVALID, "the tensor is a range of a file");
+  } else {
+    table_.upload(e_.self_, s->data(), item.data.get(), item.bytes, &status);
+    if (!status.ok()) s->storage->poison = fail(status, "write", shapeText(item.info));
+    return;
+  }
+  fail(status, "write", shapeText(item.info));
 }
 
 void Engine::Worker::map(Item& item) {
@@ -307,10 +185,26 @@ void Engine::Worker::map(Item& item) {
   const size_t size = dtypeSize(static_cast<DType>(item.info.dtype));
   if (m && e_.backend_.host && item.offset % size == 0) {
     slots_.map(*s, std::move(m));
-  } else if (m && slots_.reserve(*s, status)) {
-    e_.backend_.table->upload(e_.self_, s->data(), m->data(), item.bytes, &status);
+  } else if (m && slots_.reserve(*s, status, true)) {
+    table_.upload(e_.self_, s->data(), m->data(), item.bytes, &status);
   }
   if (!status.ok()) s->poison = fail(status, "fromFile", shapeText(item.info));
+}
+
+// True: the request is with the other thread now. False and ok: the device has nothing to wait for.
+bool Engine::Worker::readLater(const Item& item, Slot& slot, Status& status) {
+  if (item.bytes > kReadLater) return false;
+  Pending p;
+  p.shapes = shapeText(slot.info);
+  p.ticket = table_.copy_begin(e_.self_, slot.data(), item.bytes, &status);
+  if (!p.ticket) return false;
+  p.destination = item.destination;
+  p.bytes = item.bytes;
+  p.token = item.token;
+  p.command = number_;
+  p.what = "read";
+  retire_->push(std::move(p));
+  return true;
 }
 
 void Engine::Worker::read(const Item& item) {
@@ -321,15 +215,16 @@ void Engine::Worker::read(const Item& item) {
     error = fail(failure(NS_INVALID, "slot %u generation %u is not live", item.ref.slot, item.ref.generation), "read", "");
   } else if (s->error()) {
     error = s->error();
-  } else if (lost_ == exhausted_) {
-    error = lost_;
+  } else if (e_.errors_.lost() == e_.errors_.exhausted()) {
+    error = e_.errors_.exhausted();
   } else if (s->file() && !s->file()->intact(status)) {
     error = fail(status, "read", shapeText(s->info));
   } else {
-    e_.backend_.table->download(e_.self_, item.destination, s->data(), item.bytes, &status);
+    if (retire_ && readLater(item, *s, status)) return;
+    if (status.ok()) table_.download(e_.self_, item.destination, s->data(), item.bytes, &status);
     if (!status.ok()) error = fail(status, "read", shapeText(s->info));
   }
-  if (error) error->reported = true;
+  if (error) e_.errors_.tell(error);
   e_.sink_(Event{Event::kSettled, item.token, error});
 }
 

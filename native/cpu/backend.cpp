@@ -174,8 +174,8 @@ void execute(void* self, const NsCall* call, NsStatus* status) {
 void synchronize(void*, NsStatus*) {}
 const char* describe(void* self) { return static_cast<Device*>(self)->text.c_str(); }
 
-const NsBackend kBackend = {NS_ABI_VERSION, sizeof(NsBackend), "cpu",       create,  destroy, alloc, release, copy,
-                            copy,           execute,           synchronize, describe};
+const NsBackend kBackend = {NS_ABI_VERSION, sizeof(NsBackend), "cpu",   create,  destroy, alloc,   release, copy,    copy,   execute,
+                            synchronize,    describe,          nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace
 

@@ -91,17 +91,23 @@ void submit(const Info& info) {
   host.account();
 }
 
-// upload(handle, slot, generation, dtype, dims, data)
-void upload(const Info& info) {
+using CopyIn = bool (core::Engine::*)(core::SlotRef, const core::TensorInfo&, const void*, std::string&);
+
+void copyIn(const Info& info, CopyIn function) {
   Host& host = Host::from(info);
   const core::SlotRef ref{word(info, 1), word(info, 2)};
   const core::TensorInfo t = tensorInfo(info, 3);
   Napi::TypedArray data = array(info, 5);
   if (data.ByteLength() != core::tensorBytes(t)) throw Napi::RangeError::New(info.Env(), "data and shape differ in size");
   std::string why;
-  if (!host.open(info.Env()).upload(ref, t, bytesOf(data), why)) refuse(info.Env(), why == "closed" ? "CLOSED" : "MEMORY", why);
+  core::Engine& engine = host.open(info.Env());
+  if (!(engine.*function)(ref, t, bytesOf(data), why)) refuse(info.Env(), why == "closed" ? "CLOSED" : "MEMORY", why);
   host.account();
 }
+
+// upload, write(handle, slot, generation, dtype, dims, data): a new slot, or new values for one
+void upload(const Info& info) { copyIn(info, &core::Engine::upload); }
+void write(const Info& info) { copyIn(info, &core::Engine::write); }
 
 // map(handle, slot, generation, dtype, dims, path, offset)
 void map(const Info& info) {
@@ -231,6 +237,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("create", Napi::Function::New(env, create));
   exports.Set("submit", Napi::Function::New(env, submit));
   exports.Set("upload", Napi::Function::New(env, upload));
+  exports.Set("write", Napi::Function::New(env, write));
   exports.Set("map", Napi::Function::New(env, map));
   exports.Set("read", Napi::Function::New(env, read));
   exports.Set("flush", Napi::Function::New(env, flush));

@@ -1,17 +1,20 @@
 // A backend that computes nothing: every buffer holds one 32-bit digest of how it came to be (FNV-1a over op, parameters and
 // the digests of the inputs), so tests can tell from the outside in which order commands ran. Options (JSON numbers):
 // failCommand / failAlloc / failUpload / failDownload: the n-th such call fails, from 1; code: with what; failCreate;
-// delayUs: per command; allocLimit: bytes in all.
+// delayUs: per command; allocLimit: bytes in all. asyncCopies: reads and flushes are finished by another thread, after finishDelayUs;
+// failFinish: the n-th of these fails. graphs: captures are recorded; failLaunch: the n-th launch fails.
 #include "native/abi/backend.h"
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "native/abi/gen/ops.h"
 #include "native/abi/status.h"
@@ -22,10 +25,21 @@ namespace {
 
 constexpr size_t kSmall = size_t{1} << 20;
 
+struct Recorded {
+  NsCall call;
+  std::vector<NsTensor> in, out;
+  std::vector<unsigned char> params;
+};
+using Graph = std::vector<Recorded>;
+
 struct NullDevice {
   int64_t failCommand = 0, failAlloc = 0, failUpload = 0, failDownload = 0, delayUs = 0, allocLimit = 0;
   int64_t commands = 0, allocs = 0, uploads = 0, downloads = 0, bytes = 0;
   int32_t code = NS_INTERNAL;
+  bool asyncCopies = false, graphs = false;
+  int64_t finishDelayUs = 0, failFinish = 0, failLaunch = 0, launches = 0;
+  std::atomic<int64_t> finished{0};
+  Graph* recording = nullptr;
 };
 
 int64_t option(const char* json, const char* name, int64_t fallback) {
@@ -55,6 +69,11 @@ void* create(const NsConfig* config, NsStatus* status) {
   d->failDownload = option(config->options, "failDownload", 0);
   d->delayUs = option(config->options, "delayUs", 0);
   d->allocLimit = option(config->options, "allocLimit", 0);
+  d->asyncCopies = option(config->options, "asyncCopies", 0) != 0;
+  d->graphs = option(config->options, "graphs", 0) != 0;
+  d->finishDelayUs = option(config->options, "finishDelayUs", 0);
+  d->failFinish = option(config->options, "failFinish", 0);
+  d->failLaunch = option(config->options, "failLaunch", 0);
   d->code = static_cast<int32_t>(option(config->options, "code", NS_INTERNAL));
   return d;
 }
@@ -117,8 +136,19 @@ size_t digestSize(const NsTensor& t) {
   return n < 4 ? n : 4;
 }
 
+void record(Graph& graph, const NsCall& call) {
+  Recorded r;
+  r.in.assign(call.in, call.in + call.n_in);
+  r.out.assign(call.out, call.out + call.n_out);
+  const auto* params = static_cast<const unsigned char*>(call.params);
+  r.params.assign(params, params + 4 * op::kInfo[call.op - op::kFirstId].params);
+  r.call = call;
+  graph.push_back(std::move(r));
+}
+
 void execute(void* self, const NsCall* call, NsStatus* status) {
   auto* d = static_cast<NullDevice*>(self);
+  if (d->recording) return record(*d->recording, *call);
   if (d->delayUs) std::this_thread::sleep_for(std::chrono::microseconds(d->delayUs));
   if (++d->commands == d->failCommand) {
     return set(status, failure(static_cast<NsCode>(d->code), "injected fault at command %lld", (long long)d->commands));
@@ -138,8 +168,65 @@ void execute(void* self, const NsCall* call, NsStatus* status) {
 void synchronize(void*, NsStatus*) {}
 const char* describe(void*) { return "{\"name\":\"null\",\"threads\":0}"; }
 
-const NsBackend kBackend = {NS_ABI_VERSION, sizeof(NsBackend), "null",  create,      destroy, alloc, release,
-                            upload,         download,          execute, synchronize, describe};
+struct Ticket {
+  std::vector<unsigned char> data;
+};
+
+void* copyBegin(void* self, const void* src, size_t bytes, NsStatus* status) {
+  auto* d = static_cast<NullDevice*>(self);
+  if (!d->asyncCopies) return nullptr;
+  auto* ticket = new Ticket;
+  if (src) {
+    ticket->data.resize(bytes);
+    download(self, ticket->data.data(), src, bytes, status);
+  }
+  if (status->code == NS_OK) return ticket;
+  delete ticket;
+  return nullptr;
+}
+
+void copyFinish(void* self, void* taken, void* dst, size_t bytes, NsStatus* status) {
+  auto* d = static_cast<NullDevice*>(self);
+  auto* ticket = static_cast<Ticket*>(taken);
+  if (d->finishDelayUs) std::this_thread::sleep_for(std::chrono::microseconds(d->finishDelayUs));
+  const int64_t n = ++d->finished;
+  if (dst) std::memcpy(dst, ticket->data.data(), bytes);
+  if (n == d->failFinish) set(status, failure(static_cast<NsCode>(d->code), "[affine] injected fault at finish %lld", (long long)n));
+  delete ticket;
+}
+
+void graphBegin(void* self, NsStatus* status) {
+  auto* d = static_cast<NullDevice*>(self);
+  if (!d->graphs) return set(status, failure(NS_UNSUPPORTED, "the null device was not told to record"));
+  d->recording = new Graph;
+}
+
+void* graphEnd(void* self, NsStatus*) {
+  auto* d = static_cast<NullDevice*>(self);
+  Graph* graph = d->recording;
+  d->recording = nullptr;
+  return graph;
+}
+
+void graphLaunch(void* self, void* graph, NsStatus* status) {
+  auto* d = static_cast<NullDevice*>(self);
+  if (++d->launches == d->failLaunch) {
+    return set(status, failure(static_cast<NsCode>(d->code), "injected fault at launch %lld", (long long)d->launches));
+  }
+  for (Recorded& r : *static_cast<Graph*>(graph)) {
+    r.call.in = r.in.data();
+    r.call.out = r.out.data();
+    r.call.params = r.params.data();
+    execute(self, &r.call, status);
+    if (status->code != NS_OK) return;
+  }
+}
+
+void graphRelease(void*, void* graph) { delete static_cast<Graph*>(graph); }
+
+const NsBackend kBackend = {NS_ABI_VERSION, sizeof(NsBackend), "null",   create,      destroy,     alloc,   release,
+                            upload,         download,          execute,  synchronize, describe,    nullptr, copyBegin,
+                            copyFinish,     graphBegin,        graphEnd, graphLaunch, graphRelease};
 
 }  // namespace
 
