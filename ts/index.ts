@@ -48,6 +48,7 @@ export {
   type TokenSourceOptions,
 } from './data/index.js';
 export {
+  type Capture,
   createEngine,
   type DeviceInfo,
   Engine,

@@ -45,6 +45,7 @@ export interface Addon {
   ): Promise<Handle>;
   submit(handle: Handle, words: Uint32Array, count: number): void;
   upload(handle: Handle, slot: number, generation: number, dtype: number, dims: readonly number[], data: ArrayBufferView): void;
+  write(handle: Handle, slot: number, generation: number, dtype: number, dims: readonly number[], data: ArrayBufferView): void;
   map(handle: Handle, slot: number, generation: number, dtype: number, dims: readonly number[], path: string, offset: number): void;
   read(handle: Handle, slot: number, generation: number, into: ArrayBufferView): Promise<void>;
   flush(handle: Handle): Promise<void>;

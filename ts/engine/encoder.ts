@@ -4,6 +4,8 @@ import type { Attrs, AttrValue, OpDecl, OutputSpec, TensorRef } from '../core/ty
 const DISPOSE = 1;
 const END_GROUP = 2;
 const VIEW = 3;
+/** Commands that take the id of a capture. */
+export const CAPTURE = { begin: 4, end: 5, replay: 6, drop: 7 } as const;
 const HEADER = 4;
 const MAX_DISPOSE = 64;
 const MAX_WORDS = 1 << 14;
@@ -103,6 +105,11 @@ export class Encoder {
   endGroup(group: number): void {
     this.words.set([HEADER, END_GROUP, group, 0], this.length);
     this.#end(this.length + HEADER);
+  }
+
+  capture(command: number, id: number, group: number): void {
+    this.words.set([HEADER + 1, command, group, 1 << 16, id], this.length);
+    this.#end(this.length + HEADER + 1);
   }
 
   #dims(at: number, dims: readonly number[]): number {

@@ -1,6 +1,6 @@
 import './polyfill.js';
 import { resolve } from 'node:path';
-import { checkEnum, checkInt, checkOptions, checkShape, checkSignal, checkString, refuse } from '../core/check.js';
+import { checkEnum, checkFunction, checkInt, checkOptions, checkShape, checkSignal, checkString, refuse } from '../core/check.js';
 import { DTYPES, type DType, dtypeCode, dtypeSize, type TypedData } from '../core/dtype.js';
 import { ArgumentError, BusyError, DisposedError, EngineClosedError, ShapeError } from '../core/errors.js';
 import { fits, infer, resolveAttrs, showShape, sizeOf } from '../core/shapes.js';
@@ -8,7 +8,9 @@ import type { OpDecl, OutputSpec, Sink } from '../core/types.js';
 import { Ops } from '../gen/ops.js';
 import type { Addon, Handle, NativeError, NativeStats } from './addon.js';
 import { checkApart, placeOf } from './apart.js';
-import { Encoder } from './encoder.js';
+import { Capture, type CaptureHost, Recording, runCapture } from './capture.js';
+import { dtypeOf, ownMemory, writable } from './data.js';
+import { CAPTURE, Encoder } from './encoder.js';
 import { EngineEmitter } from './events.js';
 import type { DeviceInfo, EngineStats, MemoryInfo } from './info.js';
 import { toError, typed } from './late.js';
@@ -49,6 +51,8 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
   #owner: TensorOwner | undefined;
   #group = 0;
   #nextGroup = 1;
+  #nextCapture = 1;
+  #recording: Recording | undefined;
   #scheduled = false;
   #budget = 0;
   #closing: Promise<void> | undefined;
@@ -76,8 +80,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const dims = [...checkShape('tensor: shape', shape)];
     if (sizeOf(dims) !== data.length)
       throw new ShapeError(`tensor: shape ${showShape(dims)} has ${sizeOf(dims)} elements, data has ${data.length}`);
-    // Node-API does not give the memory of a SharedArrayBuffer.
-    const own = data.buffer instanceof SharedArrayBuffer ? data.slice() : data;
+    const own = ownMemory(data);
     const handle = this.#open();
     this.#reserve(data.byteLength);
     this.#submit();
@@ -100,9 +103,11 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const handle = this.#open();
     this.#reserve(0);
     this.#submit();
-    return this.#source({ dtype, shape: dims }, 'fromFile', (slot, generation) =>
+    const tensor = this.#source({ dtype, shape: dims }, 'fromFile', (slot, generation) =>
       this.#addon.map(handle, slot, generation, dtypeCode(dtype), dims, file, byteOffset),
     );
+    tensor.ofFile = true;
+    return tensor;
   }
 
   /**
@@ -122,6 +127,8 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const { slot, generation, at } = placeOf(base);
     const out = this.#make({ dtype: base.dtype, shape: dims }, 'view', this.#slots.take(), { slot, generation, at: at + bytes });
     this.#encoder.view(base, bytes, out, out, this.#group);
+    out.ofFile = base.ofFile;
+    this.#recording?.uses(base);
     this.#schedule();
     return out;
   }
@@ -130,6 +137,33 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
   scope<R>(fn: () => R): R {
     this.#open();
     return runScope(this.#host, this.#owner, this.#group, fn);
+  }
+
+  /**
+   * Runs fn at once and records its op calls, so that replay() runs them again without JavaScript. fn is synchronous; tensors made inside
+   * and not returned belong to the capture and are gone for others. Give later replays their input with tensor.write().
+   */
+  capture<R>(fn: () => R): Capture<R> {
+    this.#open();
+    checkFunction('capture: fn', fn);
+    this.#notRecording('capture');
+    const id = this.#nextCapture++;
+    const recording = new Recording();
+    this.#control(CAPTURE.begin, id);
+    this.#recording = recording;
+    let outputs: R;
+    try {
+      outputs = runCapture(this.#host, this.#owner, this.#group, fn);
+      this.#control(CAPTURE.end, id);
+    } catch (e) {
+      if (this.#handle) this.#control(CAPTURE.drop, id);
+      throw e;
+    } finally {
+      this.#recording = undefined;
+    }
+    const capture = new Capture(this.#captures, id, recording.inputs, outputs);
+    this.#leaks.watchCapture(capture, id);
+    return capture;
   }
 
   /** A scope for async work; close it, or declare it with `using`. When the signal fires, its commands still queued are cancelled. */
@@ -142,6 +176,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
   /** Resolves when the work in flight is below half the bound. Await it between chunks of enqueued work. */
   async throttle(): Promise<void> {
     const handle = this.#open();
+    this.#notRecording('throttle');
     this.#submit();
     await typed(this.#addon.throttle(handle));
     this.#tellMemory();
@@ -150,6 +185,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
   /** Resolves when all that is enqueued is done; rejects with the first late error nobody was told. */
   async flush(): Promise<void> {
     const handle = this.#open();
+    this.#notRecording('flush');
     this.#submit();
     await typed(this.#addon.flush(handle));
     this.#tellMemory();
@@ -207,6 +243,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     if (this.#encoder.full) this.#submit();
     const outputs = specs.map((s) => this.#make(s, op.name, this.#slots.take()));
     this.#encoder.op(op, inputs, outputs, specs, attrs, this.#group);
+    if (this.#recording) for (const t of inputs) if (t) this.#recording.uses(t);
     this.#schedule();
     return outputs[0];
   }
@@ -236,6 +273,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
 
   #make(spec: OutputSpec, made: string, slot: number, place?: Place): Tensor {
     const t = new Tensor(this, this.#host, slot, this.#slots.generation(slot), spec.dtype, Object.freeze(spec.shape), place);
+    this.#recording?.made(t);
     if (this.#owner) this.#owner.adopt(t);
     else this.#leaks.watch(t, `made by ${made}`);
     return t;
@@ -248,8 +286,21 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     },
     download: async (t, into) => {
       const handle = this.#open();
+      this.#notRecording('read');
       this.#submit();
       await typed(this.#addon.read(handle, t.slot, t.generation, into));
+    },
+    write: (t, data) => {
+      const handle = this.#open();
+      this.#notRecording('write');
+      const own = writable(t, data);
+      this.#reserve(own.byteLength);
+      this.#submit();
+      try {
+        this.#addon.write(handle, t.slot, t.generation, dtypeCode(t.dtype), t.shape, own);
+      } catch (e) {
+        throw toError(e);
+      }
     },
     enter: (owner, group, fn) => {
       const [outer, outerGroup] = [this.#owner, this.#group];
@@ -277,6 +328,35 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
       this.#schedule();
     },
   };
+
+  readonly #captures: CaptureHost = {
+    replay: (_, id) => {
+      this.#open();
+      this.#notRecording('replay');
+      this.#reserve(0);
+      this.#control(CAPTURE.replay, id);
+    },
+    drop: (capture, id) => {
+      this.#leaks.unwatch(capture);
+      this.dropCapture(id);
+    },
+  };
+
+  /** @internal */
+  dropCapture(id: number): void {
+    if (this.#handle) this.#control(CAPTURE.drop, id);
+  }
+
+  #control(command: number, id: number): void {
+    if (this.#encoder.full) this.#submit();
+    this.#encoder.capture(command, id, this.#group);
+    this.#schedule();
+  }
+
+  // What waits for a result, or happens once only, has no place among calls that are run again.
+  #notRecording(what: string): void {
+    if (this.#recording) throw new ArgumentError(`${what}: not inside the function of a capture`);
+  }
 
   /** @internal */
   releaseSlot(slot: number, generation: number): void {
@@ -337,17 +417,4 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
       throw toError(e);
     }
   }
-}
-
-function dtypeOf(data: unknown, dtype: DType | undefined): DType {
-  if (dtype !== undefined) checkEnum('tensor: dtype', dtype, DTYPES);
-  let accepted: readonly DType[];
-  if (data instanceof Float32Array) accepted = ['f32'];
-  else if (data instanceof Int32Array) accepted = ['i32'];
-  else if (data instanceof Uint8Array) accepted = ['u8'];
-  else if (data instanceof Uint16Array) accepted = ['f16', 'bf16'];
-  else return refuse('tensor: data', data, 'a Float32Array, Int32Array, Uint8Array or Uint16Array');
-  if (dtype === undefined && accepted.length === 1) return accepted[0] as DType;
-  if (dtype !== undefined && accepted.includes(dtype)) return dtype;
-  return refuse('tensor: dtype', dtype, `${accepted.join(' or ')} for a ${data.constructor.name}`);
 }

@@ -1,4 +1,5 @@
 export type { NativeInfo } from './addon.js';
+export { Capture } from './capture.js';
 export { createEngine, type EngineOptions } from './create.js';
 export { Engine } from './engine.js';
 export type { EngineEvents } from './events.js';

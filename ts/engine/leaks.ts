@@ -4,6 +4,7 @@ import type { Tensor } from './tensor.js';
 interface Watched {
   /** Slot to generation. */
   readonly slots: ReadonlyMap<number, number>;
+  readonly capture?: number;
   readonly what: string;
 }
 
@@ -14,6 +15,7 @@ interface Watched {
 export interface LeakNet {
   watch(tensor: Tensor, what: string): void;
   watchScope(scope: object, slots: ReadonlyMap<number, number>): void;
+  watchCapture(capture: object, id: number): void;
   unwatch(watched: object): void;
   close(): void;
 }
@@ -26,7 +28,8 @@ export function makeLeakNet(engine: Engine, debug: boolean): LeakNet {
     const owner = weak.deref();
     if (closed || !owner) return;
     for (const [slot, generation] of w.slots) owner.releaseSlot(slot, generation);
-    if (debug && !warned && w.slots.size > 0) {
+    if (w.capture !== undefined) owner.dropCapture(w.capture);
+    if (debug && !warned && (w.slots.size > 0 || w.capture !== undefined)) {
       warned = true;
       owner.emit('warning', { message: `${w.what}; the engine has released it` });
     }
@@ -35,6 +38,8 @@ export function makeLeakNet(engine: Engine, debug: boolean): LeakNet {
     watch: (t, what) =>
       registry.register(t, { slots: new Map([[t.slot, t.generation]]), what: `a tensor ${what} was collected without dispose()` }, t),
     watchScope: (scope, slots) => registry.register(scope, { slots, what: 'a scope was collected without close()' }, scope),
+    watchCapture: (capture, id) =>
+      registry.register(capture, { slots: new Map(), capture: id, what: 'a capture was collected without dispose()' }, capture),
     unwatch: (watched) => {
       registry.unregister(watched);
     },

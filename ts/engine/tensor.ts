@@ -11,6 +11,7 @@ import type { TensorOwner } from './scope.js';
 export interface TensorHost {
   release(tensor: Tensor): void;
   download(tensor: Tensor, into: TypedData): Promise<void>;
+  write(tensor: Tensor, data: TypedData): void;
 }
 
 /** The tensor whose memory it is and the first byte in it. @internal */
@@ -34,6 +35,8 @@ export class Tensor implements TensorRef {
   readonly place: Place | undefined;
   /** @internal */
   owner: TensorOwner | undefined;
+  /** Lies in a mapped file. @internal */
+  ofFile = false;
   readonly #host: TensorHost;
   #disposed = false;
 
@@ -76,6 +79,15 @@ export class Tensor implements TensorRef {
     const work = this.#host.download(this, into);
     await (signal ? abortable(work, signal) : work);
     return into;
+  }
+
+  /**
+   * Replaces the values, in program order: what is enqueued before still reads the old ones. Takes a copy of data, which has the
+   * element type of the tensor (f16 and bf16 as their bits) and its number of elements.
+   */
+  write(data: TypedData): void {
+    if (this.#disposed) throw new DisposedError(`write: tensor ${this.dtype}${showShape(this.shape)} is disposed`);
+    this.#host.write(this, data);
   }
 
   #room(): TypedData {
