@@ -1,6 +1,7 @@
 // driver: timeout=300
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { folder, json, nextscale, pixels } from './support.js';
@@ -8,6 +9,7 @@ import { folder, json, nextscale, pixels } from './support.js';
 const dir = folder();
 const at = (name: string): string => join(dir, name);
 const tiny = ['generate', '--init', 'tiny'];
+const BUNDLED = fileURLToPath(new URL('../../models/clothing64/', import.meta.url));
 
 interface Generated {
   out: string;
@@ -50,6 +52,20 @@ test('the same seed gives the same image alone, in a batch, and for any number o
   assert.not.ok(readFileSync(at('d/image-000-label6.png')).equals(readFileSync(at('c/image-000-label6.png'))));
 });
 
+test('--precision and --dtype reach the models; the same precision gives the same picture again', async () => {
+  const model = ['--vae', join(BUNDLED, 'vae.safetensors'), '--var', join(BUNDLED, 'var.safetensors'), '--labels', '6', '--seed', '4'];
+  const make = async (name: string, precision: string, ...more: string[]): Promise<Buffer> => {
+    const args = ['generate', ...model, '--out', at(`${name}.png`), '--precision', precision, ...more];
+    const made = await json<{ device: string; precision: string }>(args);
+    assert.equal([made.device, made.precision], ['cpu', precision]);
+    return readFileSync(at(`${name}.png`));
+  };
+  const narrow = await make('narrow', 'bf16');
+  assert.ok(narrow.equals(await make('again', 'bf16')));
+  assert.not.ok(narrow.equals(await make('wide', 'f32')));
+  assert.not.ok(narrow.equals(await make('mixed', 'bf16', '--dtype', 'f32')));
+});
+
 test('random labels come from the seed; names stand in the result', async () => {
   writeFileSync(at('names.txt'), Array.from({ length: 1000 }, (_, i) => `class ${i}`).join('\n'));
   const args = [...tiny, '--random', '3', '--seed', '11', '--class-names', at('names.txt')];
@@ -80,6 +96,9 @@ test('bad values are errors of usage that name option, value and what is accepte
     [['--vae', 'x.pth'], /--init/],
     [['--threads', '0'], /--threads.*'0'.*accepted/],
     [['--init', 'd99'], /--init.*d99.*d16/],
+    [['--precision', 'fp8'], /--precision.*'fp8'.*f32, f16, bf16/],
+    [['--tf32'], /--tf32.*--device cpu.*--device cuda/],
+    [['--device', 'tpu'], /--device.*cpu, cuda/],
   ];
   for (const [args, message] of cases) {
     const { code, stderr } = await nextscale([...tiny, '--out', at('never.png'), ...args]);

@@ -9,6 +9,7 @@ import type { Engine } from '../engine/index.js';
 import type { VarConfig } from '../models/var/index.js';
 import { VAR, VQVAE } from '../sample/index.js';
 import { type OpenedFile, openWeightsFile, vqvaeConfigOf } from '../train/weights.js';
+import type { Precision } from './device.js';
 import { loadPicture } from './images.js';
 
 /** The same from ts/ and from dist/. */
@@ -37,7 +38,7 @@ async function open(name: string, family: 'vqvae' | 'var'): Promise<OpenedFile> 
 }
 
 /** Loads the bundled VQVAE and VAR. Throws CheckpointError that names the cure. */
-export async function loadDemoModel(engine: Engine, signal: AbortSignal): Promise<DemoModel> {
+export async function loadDemoModel(engine: Engine, precision: Precision, signal: AbortSignal): Promise<DemoModel> {
   const vaeFile = await open('vae.safetensors', 'vqvae');
   let varFile: OpenedFile | undefined;
   const close = () => {
@@ -46,8 +47,9 @@ export async function loadDemoModel(engine: Engine, signal: AbortSignal): Promis
   };
   try {
     varFile = await open('var.safetensors', 'var');
-    const vqvae = await VQVAE.load(engine, vaeFile.checkpoint, { ...vqvaeConfigOf(vaeFile), signal });
-    const transformer = await VAR.load(engine, varFile.checkpoint, { vqvae, config: varFile.config as Partial<VarConfig>, signal });
+    const vqvae = await VQVAE.load(engine, vaeFile.checkpoint, { ...vqvaeConfigOf(vaeFile), precision, signal });
+    const config = varFile.config as Partial<VarConfig>;
+    const transformer = await VAR.load(engine, varFile.checkpoint, { vqvae, config, precision, signal });
     const count = transformer.model.config.numClasses;
     const classes = varFile.classes ?? Array.from({ length: count }, (_, i) => `class ${i}`);
     return { vqvae, transformer, classes, vaeFile, varFile, close };

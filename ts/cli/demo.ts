@@ -3,21 +3,21 @@ import { basename, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { ArgumentError } from '../core/errors.js';
 import type { RawImage } from '../data/index.js';
-import { createEngine, type Engine } from '../engine/index.js';
+import type { Engine } from '../engine/index.js';
 import { type CommonOptions, Context, common, duration } from './context.js';
 import { BUNDLED, bundledPhotos, DEMO_MODEL, type DemoModel, loadDemoModel, type Photo } from './demo-model.js';
 import { type Continued, continueTraining } from './demo-train.js';
+import { type DeviceOptions, deviceOptions, openDevice, type PrecisionOptions, precisionOption, where } from './device.js';
 import { grid, psnr } from './grid.js';
 import { ensureFolder, imageFiles, loadPicture, writePng } from './images.js';
 import { integer } from './options.js';
 
-interface DemoOptions extends CommonOptions {
+interface DemoOptions extends CommonOptions, DeviceOptions, PrecisionOptions {
   images?: string[];
   out: string;
   perClass: number;
   steps: number;
   seed: number;
-  threads?: number;
 }
 
 interface Part {
@@ -143,7 +143,7 @@ function opening({ transformer, vqvae, classes }: DemoModel, engine: Engine): st
     `Model: ${DEMO_MODEL}`,
     ...(origin ? [`  ${origin}`] : []),
     `  ${side} x ${side} pixels, ${classes.length} classes: ${classes.join(', ')}`,
-    `  VQVAE of ${vqvae.config.ch} channels and ${vocabSize} codewords, token maps of ${patchNums.join(', ')}; VAR of depth ${depth}, width ${embedDim}; ${engine.threads} threads`,
+    `  VQVAE of ${vqvae.config.ch} channels and ${vocabSize} codewords, token maps of ${patchNums.join(', ')}; VAR of depth ${depth}, width ${embedDim}; ${where(engine)}`,
     '',
   ].join('\n');
 }
@@ -169,8 +169,8 @@ function closing(made: Reconstructed, what: string, trained: Continued | undefin
 async function demo(ctx: Context, options: DemoOptions): Promise<void> {
   await ensureFolder('--out', options.out);
   const watch = new Stopwatch();
-  await using engine = await createEngine({ threads: options.threads });
-  const model = await watch.time('load the model', () => loadDemoModel(engine, ctx.signal));
+  await using engine = await openDevice(options);
+  const model = await watch.time('load the model', () => loadDemoModel(engine, options.precision, ctx.signal));
   try {
     ctx.print(opening(model, engine));
     await run(ctx, engine, model, options, watch);
@@ -226,14 +226,14 @@ async function run(ctx: Context, engine: Engine, model: DemoModel, options: Demo
 }
 
 export function demoCommand(signal: AbortSignal): Command {
-  return common(new Command('demo'))
+  const command = common(new Command('demo'))
     .description('Generate with the bundled model, reconstruct photos, train on for a few steps; prints where the PNGs are.')
     .option('--images <files...>', 'reconstruct your images instead of the bundled photos')
     .option('--out <dir>', 'folder to write to', join('out', 'demo'))
     .option('--per-class <n>', 'generated images of each class', integer('--per-class', 1, 64), 4)
     .option('--steps <n>', 'training steps; 0: none', integer('--steps', 0, 10_000), 20)
-    .option('--seed <n>', 'seed of the sampling', integer('--seed', 0), 0)
-    .option('--threads <n>', 'threads of the engine (default: all cores)', integer('--threads', 1, 1024))
+    .option('--seed <n>', 'seed of the sampling', integer('--seed', 0), 0);
+  return deviceOptions(precisionOption(command))
     .addHelpText('after', '\nExample:\n  nextscale demo --images photos/*.jpg')
     .action(async (options: DemoOptions) => demo(new Context(options, signal), options));
 }

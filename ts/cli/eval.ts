@@ -9,10 +9,11 @@ import { VarTask } from '../train/var/index.js';
 import { VqvaeTask } from '../train/vqvae/index.js';
 import { type OpenedFile, openWeightsFile, varConfigOf, vqvaeConfigOf } from '../train/weights.js';
 import { type CommonOptions, Context, common, duration } from './context.js';
+import { type DeviceOptions, deviceOptions } from './device.js';
 import { integer, number, patchNums } from './options.js';
 import { openEngine } from './train-run.js';
 
-interface EvalOptions extends CommonOptions {
+interface EvalOptions extends CommonOptions, DeviceOptions {
   ckpt: string;
   data?: string;
   vae?: string;
@@ -21,8 +22,6 @@ interface EvalOptions extends CommonOptions {
   bs: number;
   midReso: number;
   patchNums?: number[];
-  threads?: number;
-  device: 'cpu' | 'cuda';
 }
 
 type Family = 'vqvae' | 'var';
@@ -94,7 +93,7 @@ async function loadTask(engine: Engine, family: Family, options: EvalOptions): P
 }
 
 async function evaluate(ctx: Context, family: Family, options: EvalOptions): Promise<void> {
-  const engine = await openEngine({ ...options });
+  const engine = await openEngine(options, options.tf32);
   try {
     const { task, config, tokensOf, numClasses } = await loadTask(engine, family, options);
     const batches = await source(options, config, tokensOf, ctx.signal);
@@ -141,7 +140,7 @@ function familyCommand(family: Family, signal: AbortSignal): Command {
     command
       .option('--vae <file>', 'the VQVAE; not needed for a checkpoint of a run')
       .option('--tokens <folder>', 'token cache in the place of images');
-  return command
+  command
     .addOption(new Option('--split <part>', 'part of the dataset').choices(['train', 'val']).default('val'))
     .option('--bs <n>', 'images computed together', integer('--bs', 1, 4096), 16)
     .option('--mid-reso <x>', 'the shorter edge becomes x times the resolution before the crop', number('--mid-reso', 1, 16), 1.125)
@@ -149,10 +148,8 @@ function familyCommand(family: Family, signal: AbortSignal): Command {
       '--patch-nums <list>',
       "side lengths of the token maps, as '1_2_3_4', when the file does not tell them",
       patchNums('--patch-nums'),
-    )
-    .option('--threads <n>', 'threads of the engine (default: all cores)', integer('--threads', 1, 1024))
-    .addOption(new Option('--device <name>', 'device of the engine').choices(['cpu', 'cuda']).default('cpu'))
-    .action(async (options: EvalOptions) => evaluate(new Context(options, signal), family, options));
+    );
+  return deviceOptions(command).action(async (options: EvalOptions) => evaluate(new Context(options, signal), family, options));
 }
 
 export function evalCommand(signal: AbortSignal): Command {

@@ -4,6 +4,7 @@ import { ArgumentError } from '../core/errors.js';
 import type { RgbImage } from '../sample/index.js';
 import { checkRequest } from '../sample/options.js';
 import { type CommonOptions, Context, common, duration } from './context.js';
+import { where } from './device.js';
 import { grid } from './grid.js';
 import { outputPaths, writePng } from './images.js';
 import { loadModels, type ModelOptions, type Models, modelOptions } from './models.js';
@@ -103,6 +104,8 @@ async function generate(ctx: Context, options: GenerateCliOptions): Promise<void
     files,
     images: list.map((item, i) => ({ ...item, name: nameOf(item.label), width: made.images[i]!.width, height: made.images[i]!.height })),
     random: models.random,
+    device: models.engine.device,
+    precision: options.precision,
     threads: models.engine.threads,
     seconds,
     totalSeconds: ctx.seconds(),
@@ -111,7 +114,7 @@ async function generate(ctx: Context, options: GenerateCliOptions): Promise<void
   const each = duration(seconds / list.length);
   ctx.result(
     data,
-    `${file}: ${list.length} image${list.length > 1 ? 's' : ''} in ${duration(seconds)} (${each} each, ${models.engine.threads} threads)`,
+    `${file}: ${list.length} image${list.length > 1 ? 's' : ''} in ${duration(seconds)} (${each} each, ${where(models.engine)})`,
   );
 }
 

@@ -1,21 +1,28 @@
 // Loads what a command computes with: an engine, a VQVAE and a VAR, from checkpoint files or with seeded random weights.
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { ArgumentError } from '../core/errors.js';
-import { createEngine, type Engine } from '../engine/index.js';
+import type { Engine } from '../engine/index.js';
 import { VAR, VQVAE } from '../sample/index.js';
 import type { Context } from './context.js';
+import {
+  type DeviceOptions,
+  deviceOptions,
+  openDevice,
+  PRECISIONS,
+  type Precision,
+  type PrecisionOptions,
+  precisionOption,
+} from './device.js';
 import { integer, oneOf, patchNums } from './options.js';
 import { modelSize, PRESETS } from './presets.js';
 
-export interface ModelOptions {
+export interface ModelOptions extends DeviceOptions, PrecisionOptions {
   vae?: string;
   var?: string;
   init?: string;
   initSeed: number;
-  threads?: number;
   /** Only where a VAR is loaded. */
-  dtype?: 'f32' | 'f16' | 'bf16';
-  device: 'cpu' | 'cuda';
+  dtype?: Precision;
   patchNums?: number[];
 }
 
@@ -25,18 +32,17 @@ export function modelOptions(command: Command, which: 'both' | 'vae' = 'both'): 
   if (which === 'both') {
     command
       .option('--var <file>', 'checkpoint of the VAR transformer')
-      .option('--dtype <dtype>', 'storage of its linear weights: f32, f16 or bf16', oneOf('--dtype', ['f32', 'f16', 'bf16']), 'f32');
+      .option('--dtype <dtype>', 'storage of its linear weights (default: --precision)', oneOf('--dtype', PRECISIONS));
   }
-  return command
+  command
     .option('--init <preset>', `seeded random weights instead of files: ${PRESETS.join(', ')}`, oneOf('--init', PRESETS))
     .option('--init-seed <n>', 'seed of --init', integer('--init-seed', 0), 0)
     .option(
       '--patch-nums <list>',
       "side lengths of the token maps, as '1_2_3_4', when the checkpoint does not tell them",
       patchNums('--patch-nums'),
-    )
-    .option('--threads <n>', 'threads of the engine (default: all cores)', integer('--threads', 1, 1024))
-    .addOption(new Option('--device <name>', 'device of the engine').choices(['cpu', 'cuda']).default('cpu'));
+    );
+  return deviceOptions(precisionOption(command));
 }
 
 /** Models and engine of one command; disposing it closes all of them. */
@@ -76,7 +82,7 @@ export async function loadModels(ctx: Context, options: ModelOptions, which: 'bo
     need('--vae', options.vae, 'a VQVAE');
     if (which === 'both') need('--var', options.var, 'a VAR transformer');
   }
-  const engine = await createEngine({ device: options.device, threads: options.threads });
+  const engine = await openDevice(options);
   try {
     return options.init === undefined ? await fromFiles(ctx, engine, options, which) : await fromSeed(ctx, engine, options, which);
   } catch (e) {
@@ -87,10 +93,11 @@ export async function loadModels(ctx: Context, options: ModelOptions, which: 'bo
 
 async function fromFiles(ctx: Context, engine: Engine, options: ModelOptions, which: 'both' | 'vae'): Promise<Models> {
   const { signal } = ctx;
+  const { precision, dtype } = options;
   const config = options.patchNums ? { patchNums: options.patchNums } : {};
   const since = performance.now();
-  const vqvae = await VQVAE.load(engine, options.vae!, { ...config, signal });
-  const transformer = which === 'both' ? await VAR.load(engine, options.var!, { vqvae, dtype: options.dtype, signal }) : undefined;
+  const vqvae = await VQVAE.load(engine, options.vae!, { ...config, precision, signal });
+  const transformer = which === 'both' ? await VAR.load(engine, options.var!, { vqvae, precision, dtype, signal }) : undefined;
   ctx.note(`loaded ${[options.vae, options.var].filter(Boolean).join(' and ')} in ${((performance.now() - since) / 1000).toFixed(1)} s`);
   return new Models(engine, vqvae, transformer, false);
 }
@@ -98,11 +105,10 @@ async function fromFiles(ctx: Context, engine: Engine, options: ModelOptions, wh
 async function fromSeed(ctx: Context, engine: Engine, options: ModelOptions, which: 'both' | 'vae'): Promise<Models> {
   const size = modelSize(options.init!);
   const { signal } = ctx;
+  const { precision, dtype } = options;
   ctx.warn(`--init ${options.init}: the weights are random (seed ${options.initSeed}) and untrained, the pictures will be noise`);
-  const vqvae = await VQVAE.init(engine, { ...size.vqvae, seed: options.initSeed, signal });
+  const vqvae = await VQVAE.init(engine, { ...size.vqvae, seed: options.initSeed, precision, signal });
   const transformer =
-    which === 'both'
-      ? await VAR.init(engine, { vqvae, config: size.var, seed: options.initSeed, dtype: options.dtype, signal })
-      : undefined;
+    which === 'both' ? await VAR.init(engine, { vqvae, config: size.var, seed: options.initSeed, precision, dtype, signal }) : undefined;
   return new Models(engine, vqvae, transformer, true);
 }

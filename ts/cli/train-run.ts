@@ -2,7 +2,7 @@
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Batch } from '../data/index.js';
-import { createEngine, type Engine } from '../engine/index.js';
+import type { Engine } from '../engine/index.js';
 import type { VarConfig } from '../models/var/index.js';
 import type { VqvaeConfig } from '../models/vqvae/index.js';
 import type { RunParts } from '../train/build.js';
@@ -14,6 +14,7 @@ import { type Cost, stateBytes, varCost, vqvaeCost } from '../train/cost.js';
 import { type TrainResult, train } from '../train/index.js';
 import { exportWeights } from '../train/weights.js';
 import { bytes, type CommonOptions, type Context, duration } from './context.js';
+import { type DeviceOptions, openDevice } from './device.js';
 import { TrainDisplay } from './train-display.js';
 
 export interface RunOptions extends CommonOptions {
@@ -57,10 +58,10 @@ export function prepareVar(args: VarArgs, signal: AbortSignal, start?: VarBuildO
 
 const stateOptions = (args: VarArgs | VqvaeArgs) => ({ bits: args.opt_bits, opt: args.opt, ema: args.ema > 0 });
 
-export function openEngine(options: RunOptions): Promise<Engine> {
+export function openEngine({ device, threads }: DeviceOptions, tf32 = false): Promise<Engine> {
   // A step frees all its activations and takes them again: memory given back in between would be cleared page by page.
   const maxCachedBytes = Math.floor(totalmem() / 2);
-  return createEngine({ device: options.device, maxCachedBytes, ...(options.threads === undefined ? {} : { threads: options.threads }) });
+  return openDevice({ device, threads, tf32 }, { maxCachedBytes });
 }
 
 /** What will happen, before it does. */
