@@ -8,7 +8,7 @@
 
 namespace ns::emulation {
 
-// Also from the environment, read once: NEXTSCALE_EMULATION_FAULT=malloc:3,launch:5,device:none,driver:old,late and
+// Also from the environment, read once: NEXTSCALE_EMULATION_FAULT=malloc:3,launch:5,device:none,driver:old,gpu:old,image:none,late and
 // NEXTSCALE_EMULATION_MEMORY=<bytes>.
 struct Faults {
   int64_t mallocAt = 0;  // the n-th from now fails with out of memory; 0: none
@@ -16,7 +16,9 @@ struct Faults {
   cudaError_t launchError = cudaErrorIllegalAddress;
   bool noDevice = false;
   bool oldDriver = false;
-  bool late = false;  // a launch answers success, later calls tell of its failure, as on a device
+  bool oldGpu = false;   // of compute capability 7.5
+  bool noImage = false;  // no kernel was compiled for it
+  bool late = false;     // a launch answers success, later calls tell of its failure, as on a device
 };
 void setFaults(const Faults& faults);
 void setMemoryLimit(uint64_t bytes);

@@ -21,6 +21,8 @@ Faults faultsOf(const char* text) {
   if (const char* p = strstr(text, "launch:")) f.launchAt = atoll(p + 7);
   f.noDevice = strstr(text, "device:none") != nullptr;
   f.oldDriver = strstr(text, "driver:old") != nullptr;
+  f.oldGpu = strstr(text, "gpu:old") != nullptr;
+  f.noImage = strstr(text, "image:none") != nullptr;
   f.late = strstr(text, "late") != nullptr;
   return f;
 }
@@ -221,7 +223,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   p->maxGridSize[0] = 2147483647;
   p->maxGridSize[1] = p->maxGridSize[2] = 65535;
   p->totalConstMem = 65536;
-  p->major = 9;
+  p->major = state().faults.oldGpu ? 7 : 9;
+  p->minor = state().faults.oldGpu ? 5 : 0;
   p->multiProcessorCount = ns::emulation::kSms;
   p->canMapHostMemory = p->concurrentKernels = p->unifiedAddressing = 1;
   p->asyncEngineCount = 3;
@@ -270,5 +273,6 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
   attributes->numRegs = 32;
   attributes->binaryVersion = attributes->ptxVersion = 90;
   attributes->maxDynamicSharedSizeBytes = static_cast<int>(ns::emulation::kSharedDefault);
+  if (state().faults.noImage) return tell(cudaErrorNoKernelImageForDevice);
   return tell(standing());
 }
