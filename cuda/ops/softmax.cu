@@ -9,6 +9,8 @@
 namespace ns::cuda {
 namespace {
 
+constexpr int kHeldGrad = 2;  // quads of y and of dy
+
 __global__ void __launch_bounds__(kMostThreads) softmaxRows(Rows r, Floats x, Floats y, float scale) {
   const int64_t row = rowOf(r);
   if (row >= r.rows) return;
@@ -39,12 +41,12 @@ __global__ void __launch_bounds__(kMostThreads) softmaxRows(Rows r, Floats x, Fl
 __global__ void __launch_bounds__(kMostThreads) softmaxGradRows(Rows r, Floats y, Floats dy, Floats dx, float scale) {
   const int64_t row = rowOf(r);
   if (row >= r.rows) return;
-  Part<> p(r, y, row, 0.0f), g(r, dy, row, 0.0f);
+  Part<kHeldGrad> p(r, y, row, 0.0f), g(r, dy, row, 0.0f);
   float dot = 0;
   const auto both = [&](auto body) {
 #pragma unroll
-    for (int k = 0; k < kHeld; k++) body(p.held[k], g.held[k], p.first + k * p.step);
-    for (int64_t c = p.first + kHeld * p.step; c < r.width; c += p.step) {
+    for (int k = 0; k < kHeldGrad; k++) body(p.held[k], g.held[k], p.first + k * p.step);
+    for (int64_t c = p.first + kHeldGrad * p.step; c < r.width; c += p.step) {
       float a[kQuad], b[kQuad];
       p.other(y, c, a);
       p.other(dy, c, b);
@@ -111,7 +113,7 @@ Status softmax(const Context& ctx, const NsCall& call, const op::softmax::Params
 }
 
 Status softmax_grad(const Context& ctx, const NsCall& call, const op::softmax_grad::Params& p) {
-  const Rows r = planRows(call.in[0]);
+  const Rows r = planRows(call.in[0], kHeldGrad);
   return launch(ctx, softmaxGradRows, r.shape(), r, floats(call.in[0], r.width), floats(call.in[1], r.width), floats(call.out[0], r.width),
                 p.scale);
 }

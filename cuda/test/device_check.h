@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/common/half.h"
 #include "cuda/common/launch.h"
 #include "native/test/check.h"
 
