@@ -131,8 +131,8 @@ void waitForCopies(int left) {
 }
 
 void loadMatrix(unsigned* r, const void* row, Wait kind) {
-  if (!isShared(row, 16)) fail("%s reads a row outside of shared memory", nameOf(kind));
   if (!aligned(row, 16)) fail("%s reads a row not aligned to 16 bytes", nameOf(kind));
+  if (!isShared(row, 16)) fail("%s reads a row outside of shared memory", nameOf(kind));
   MatrixLoad load{r, row};
   warpCollective(kind, ~0u, &load, kind == Wait::loadMatrix ? finishLoad<false> : finishLoad<true>);
 }

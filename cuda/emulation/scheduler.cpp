@@ -10,6 +10,7 @@
 
 #include "cuda/emulation/device.h"
 #include "cuda/emulation/static_shared.h"
+#include "cuda/emulation/trap.h"
 
 uint3 threadIdx{}, blockIdx{};
 dim3 blockDim, gridDim;
@@ -350,6 +351,7 @@ void setOrder(Order order, uint64_t seed) {
 std::string runGrid(const Grid& grid) {
   const std::lock_guard<std::mutex> turn(m.turn);
   setUp(grid);
+  const Trap trap;
   fillStaticShared();
   blockDim = grid.block;
   gridDim = grid.grid;
