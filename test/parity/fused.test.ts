@@ -313,8 +313,10 @@ for (const [name, { shape, run }] of Object.entries(BATCHED)) {
     const x = noise(name, shape, -3, 3);
     const last = ops.slice(x, { axis: 0, start: 2, size: 1 });
     const [batch, alone] = [run(x), run(last)];
-    const want = await ops.slice(batch, { axis: 0, start: 2, size: 1 }).read();
-    assert.equal(Buffer.from((await alone.read()).buffer), Buffer.from(want.buffer));
+    const want = ops.slice(batch, { axis: 0, start: 2, size: 1 });
+    // A GPU has other kernels for few rows, which add in another order.
+    if (device !== 'cpu') return await equal(alone, want, 4e-6);
+    assert.equal(Buffer.from((await alone.read()).buffer), Buffer.from((await want.read()).buffer));
   });
 }
 

@@ -2,13 +2,11 @@
 // Every op of ops.json against its float64 reference definition: the declared tests, random other shapes, the other dtypes; the same bits
 // for 1 and 2 threads (cuda: for two runs); inputs untouched. NEXTSCALE_SEED chooses other numbers, NEXTSCALE_OPS=a,b some of the ops,
 // NEXTSCALE_DEVICE the device; where that is not there, every case counts as skipped.
-import { existsSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Reference } from '../reference/kit.js';
 import { casesOf, DECLARED } from './cases.js';
-import { CUDA_LAYOUT } from './cuda-layout.js';
 import { device, openDevice } from './device.js';
+import { referenceOf } from './references.js';
 import { runCase } from './run.js';
 
 const seed = Number(process.env.NEXTSCALE_SEED ?? 20240403);
@@ -18,13 +16,6 @@ const { engines, missing } = await openDevice([1, 2]);
 let passed = 0;
 let failed = 0;
 let skipped = 0;
-
-async function referenceOf(name: string): Promise<Reference> {
-  if (device === 'cuda' && CUDA_LAYOUT[name]) return CUDA_LAYOUT[name];
-  const url = new URL(`../reference/${name}.ts`, import.meta.url);
-  assert.ok(existsSync(url), `op ${name} has no reference definition: test/reference/${name}.ts`);
-  return ((await import(url.href)) as { default: Reference }).default;
-}
 
 parity.before(() => console.log(`parity: seed ${seed}, device ${device}`));
 

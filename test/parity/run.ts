@@ -51,12 +51,12 @@ export function drawCase(c: Case, reference: Reference, seed: number): Drawn {
   throw new Error(`${c.op.name} ${c.label}: every draw lies within ${SAFE_MARGIN} of a boundary`);
 }
 
-interface Read {
+export interface Read {
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly data: TypedData;
 }
-type Reads = Readonly<Record<string, Read>>;
+export type Reads = Readonly<Record<string, Read>>;
 
 function upload(engine: Engine, input: CaseInput, t: Ten, c: Case): Tensor {
   if (!input.packed) return engine.tensor(encode(t.data, input.dtype), input.shape, input.dtype);
@@ -162,16 +162,13 @@ export interface Verdict {
   readonly problems: readonly string[];
 }
 
-export async function runCase(c: Case, reference: Reference, engines: readonly Engine[], seed: number): Promise<Verdict> {
-  const drawn = drawCase(c, reference, seed);
+/** Compares what an op gave, by name, with the definition. */
+export function judge(c: Case, drawn: Drawn, device: string, reads: Reads): { error: number; problems: string[] } {
+  const allowed = tolerances(c, drawn, device);
   const problems: string[] = [];
   let error = 0;
-  const runs = [];
-  for (const engine of engines) runs.push(await runOn(engine, c, drawn));
-  const [first] = runs as [(typeof runs)[number]];
-  const allowed = tolerances(c, drawn, engines[0]?.device ?? 'cpu');
   for (const [name, want] of Object.entries(drawn.want.tensors)) {
-    const got = first.out[name] ?? first.after[name];
+    const got = reads[name];
     if (!got) {
       problems.push(`${name}: no such output`);
       continue;
@@ -181,6 +178,15 @@ export async function runCase(c: Case, reference: Reference, engines: readonly E
     error = Math.max(error, found.error);
     if (found.why) problems.push(`${name}: ${found.why} (error ${found.error.toExponential(2)}, tolerance ${tolerance.tol})`);
   }
+  return { error, problems };
+}
+
+export async function runCase(c: Case, reference: Reference, engines: readonly Engine[], seed: number): Promise<Verdict> {
+  const drawn = drawCase(c, reference, seed);
+  const runs = [];
+  for (const engine of engines) runs.push(await runOn(engine, c, drawn));
+  const [first] = runs as [(typeof runs)[number]];
+  const { error, problems } = judge(c, drawn, engines[0]?.device ?? 'cpu', { ...first.after, ...first.out });
   for (const [i, run] of runs.entries()) {
     for (const [name, got] of Object.entries({ ...run.out, ...run.after })) {
       const one = first.out[name] ?? first.after[name];

@@ -38,8 +38,7 @@ export function precisionOption(command: Command): Command {
 /** Opens the engine that the options ask for. Throws ArgumentError, or UnsupportedError where the device is not there. */
 export function openDevice({ device, threads, tf32 }: DeviceOptions, more: EngineOptions = {}): Promise<Engine> {
   if (tf32 && device !== 'cuda') throw new ArgumentError(`--tf32: cannot be combined with --device ${device}, it is for --device cuda`);
-  const options: EngineOptions & { tf32?: boolean } = { device, threads, ...(tf32 ? { tf32 } : {}), ...more };
-  return createEngine(options);
+  return createEngine({ device, threads, tf32, ...more });
 }
 
 /** Where it computes, for people: 4 threads, or cuda. */
