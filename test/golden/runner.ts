@@ -92,10 +92,13 @@ async function runCase(dir: string, root: string, engine: Engine): Promise<{ nam
 
 const number = (value: number) => (Number.isNaN(value) ? 'nan' : value.toExponential(2));
 
+/** NEXTSCALE_DEVICE chooses it: the same cases hold on every device. */
+const device = (): 'cpu' | 'cuda' => (process.env.NEXTSCALE_DEVICE === 'cuda' ? 'cuda' : 'cpu');
+
 /** Runs all cases below the folders; `print` gets the report line by line. */
 export async function runGolden(dirs: readonly string[], print: (line: string) => void): Promise<Counts> {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
-  const engine = await createEngine();
+  const engine = await createEngine({ device: device() });
   try {
     for (const root of dirs) {
       const cases = existsSync(root) ? findCases(root) : [];
