@@ -11,6 +11,8 @@ namespace ns::cuda::gemm {
 namespace {
 
 constexpr int64_t kDepthUnit = 64;  // every tile's step along k divides it
+constexpr int64_t kShortest =
+    1024;  // a shorter k is never split: a row has the same bits in every batch, and a second pass would cost more
 constexpr int64_t kMostScratch = int64_t{256} << 20;
 
 template <class T>
@@ -20,6 +22,7 @@ int64_t tiles(const Gemm& g) {
 
 // Parts of k that bring `blocks` to about `wanted`, none shorter than `shortest`.
 int splitsFor(const Gemm& g, int64_t blocks, int64_t wanted, int64_t shortest) {
+  if (g.k < kShortest) return 1;
   const int64_t room = kMostScratch / std::max<int64_t>(1, g.m * g.n * g.batch * 4);
   return static_cast<int>(std::max<int64_t>(1, std::min({wanted / std::max<int64_t>(1, blocks), g.k / shortest, room, int64_t{64}})));
 }

@@ -4,6 +4,7 @@
 // k.
 #pragma once
 #include "cuda/common/ptx.h"
+#include "cuda/common/vec.h"
 #include "cuda/kernels/gemm_tile.cuh"
 
 namespace ns::cuda::gemm {
@@ -97,33 +98,20 @@ template <bool ALONG_K>
 __device__ inline int ownLine(int i, int at, int lanes) {
   return ALONG_K ? i * lanes + at : (i / 4 * lanes + at) * 4 + i % 4;
 }
-// Four k (of 16 bytes, number `step`) of N own lines from number `own`; first % 8 == 0.
-template <bool ALONG_K, int COUNT, int ROW, int N>
-__device__ inline void loadLines(float (&v)[N][4], const char* tile, int first, int at, int lanes, int step, int own) {
+// A chunk of a tile of f32: four k (number `step`) of own line i where lines run along k, otherwise own lines i..i+3 of line k.
+template <bool ALONG_K, int COUNT, int ROW>
+__device__ inline Pack<float, 4> loadOwn(const char* tile, int first, int at, int lanes, int i, int step, int k) {
   if constexpr (ALONG_K) {
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-      const float4 from = *reinterpret_cast<const float4*>(tile + first * ROW + alongK<ROW>((own + i) * lanes + at, step));
-      v[i][0] = from.x, v[i][1] = from.y, v[i][2] = from.z, v[i][3] = from.w;
-    }
+    return loadPack<4>(reinterpret_cast<const float*>(tile + first * ROW + alongK<ROW>(i * lanes + at, step)));  // first % 8 == 0
   } else {
-    static_assert(N % 4 == 0, "a chunk holds four lines");
-#pragma unroll
-    for (int k = 0; k < 4; k++) {
-#pragma unroll
-      for (int i = 0; i < N; i += 4) {
-        const int chunk = first / 4 + (own + i) / 4 * lanes + at;
-        const float4 from = *reinterpret_cast<const float4*>(tile + acrossK<float, COUNT>(step * 4 + k, chunk));
-        v[i][k] = from.x, v[i + 1][k] = from.y, v[i + 2][k] = from.z, v[i + 3][k] = from.w;
-      }
-    }
+    return loadPack<4>(reinterpret_cast<const float*>(tile + acrossK<float, COUNT>(step * 4 + k, first / 4 + i / 4 * lanes + at)));
   }
 }
 
 template <class Math, class T, bool ALONG_A, bool ALONG_B>
 struct Warp<Math, T, ALONG_A, ALONG_B, false> {
   static constexpr int kLanesM = 8, kLanesN = 4, kRows = T::kWarpM / kLanesM, kCols = T::kWarpN / kLanesN;
-  static constexpr int kColsAtOnce = ALONG_B ? 1 : 4;
+  static_assert((ALONG_A || kRows % 4 == 0) && (ALONG_B || kCols % 4 == 0), "a chunk across k holds four lines");
   float c[kRows][kCols] = {};
 
   __device__ void multiply(const char* a, const char* b, int warpM, int warpN) {
@@ -131,17 +119,31 @@ struct Warp<Math, T, ALONG_A, ALONG_B, false> {
 #pragma unroll 1
     for (int step = 0; step < T::kRowBytes / kChunkBytes; step++) {
       float va[kRows][4];
-      loadLines<ALONG_A, T::kM, T::kRowBytes>(va, a, warpM, g, kLanesM, step, 0);
 #pragma unroll
-      for (int j = 0; j < kCols; j += kColsAtOnce) {
-        float vb[kColsAtOnce][4];
-        loadLines<ALONG_B, T::kN, T::kRowBytes>(vb, b, warpN, t, kLanesN, step, j);
+      for (int i = 0; i < kRows; i++) {
+        if (!ALONG_A && i % 4 != 0) continue;
+#pragma unroll
+        for (int k = 0; k < (ALONG_A ? 1 : 4); k++) {
+          const Pack<float, 4> p = loadOwn<ALONG_A, T::kM, T::kRowBytes>(a, warpM, g, kLanesM, i, step, k);
+#pragma unroll
+          for (int e = 0; e < 4; e++) va[ALONG_A ? i : i + e][ALONG_A ? e : k] = p.v[e];
+        }
+      }
+      multiplyB(va, b, warpN, t, step);
+    }
+  }
+  __device__ void multiplyB(const float (&va)[kRows][4], const char* b, int warpN, int t, int step) {
+#pragma unroll
+    for (int j = 0; j < kCols; j += ALONG_B ? 1 : 4) {
+#pragma unroll
+      for (int k = 0; k < (ALONG_B ? 1 : 4); k++) {
+        const Pack<float, 4> p = loadOwn<ALONG_B, T::kN, T::kRowBytes>(b, warpN, t, kLanesN, j, step, k);
 #pragma unroll
         for (int i = 0; i < kRows; i++) {
 #pragma unroll
-          for (int e = 0; e < kColsAtOnce; e++) {
-#pragma unroll
-            for (int k = 0; k < 4; k++) c[i][j + e] = fmaf(va[i][k], vb[e][k], c[i][j + e]);
+          for (int e = 0; e < 4; e++) {
+            float& to = c[i][ALONG_B ? j : j + e];
+            to = fmaf(va[i][ALONG_B ? e : k], p.v[e], to);
           }
         }
       }
