@@ -1,4 +1,4 @@
-#include "cuda/common/ptx.h"
+#include "cuda/emulation/ptx.h"
 
 #include <cstring>
 

@@ -1,5 +1,10 @@
 // The device part of cuda/common/ptx.h on the host: copies that really arrive late, matrix loads and products of a whole warp.
 #pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstring>
+
 #include "cuda/emulation/scheduler.h"
 
 namespace ns::emulation {
@@ -30,11 +35,11 @@ inline void loadMatrix4Transposed(unsigned (&r)[4], const void* row) {
 template <class T>
 inline void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
 template <>
-inline void multiply<bf16>(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+inline void multiply<__nv_bfloat16>(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   emulation::multiply(c, a, b, emulation::Wait::multiplyBf16);
 }
 template <>
-inline void multiply<f16>(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+inline void multiply<__half>(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   emulation::multiply(c, a, b, emulation::Wait::multiplyF16);
 }
 inline void multiplyTf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {

@@ -1,8 +1,8 @@
 // The stages of `npm test`, in their order. A stage adds its results to the tally; it never throws for a failing test.
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { capture } from '../setup/exec.mjs';
-import { ensureAddon, ensureNativeTests } from '../setup/native.mjs';
+import { addonPath, ensureAddon, ensureNativeTests, ensurePlugin, nvcc } from '../setup/native.mjs';
 import { binOf } from '../setup/paths.mjs';
 import { SetupError } from '../setup/say.mjs';
 import { runChild } from './child.mjs';
@@ -92,6 +92,47 @@ async function parity({ root, tally }) {
   await runSuites({ root, tally }, testFiles(root, isParity));
 }
 
+const EMULATED = 'CUDA kernels emulated on the host';
+
+async function cuda(context) {
+  await cudaCompiles(context);
+  await cudaEmulated(context);
+  await cudaOnDevice(context);
+}
+
+// Machines without a GPU see at least that nvcc takes every kernel for every target.
+async function cudaCompiles({ root, tally }) {
+  const name = 'cuda/ compiled by nvcc for every target, warnings are errors';
+  if (!nvcc()) return tally.skip(name, 'nvcc is not installed');
+  const built = await orFailure(tally, name, () => ensurePlugin(root, { variant: 'nvcc' }));
+  if (built) tally.add(name, { passed: 1, failed: 0, skipped: 0 });
+}
+
+// The threads of a block take turns; another order of turns shows what only a lucky order hides.
+async function cudaEmulated({ root, tally }) {
+  const built = await orFailure(tally, EMULATED, () => ensurePlugin(root, { variant: 'emulated' }));
+  const addon = await orFailure(tally, EMULATED, () => ensureAddon(root));
+  if (built === null || addon === null) return;
+  for (const program of built.programs) {
+    const run = await runChild(program, [], { cwd: root, timeoutS: 300 });
+    tally.add(program.slice(root.length + 1), readLastLine(run), run);
+  }
+  // The engine looks for plug-ins in the addon's folder.
+  const copy = join(dirname(built.plugin), 'nextscale.node');
+  copyFileSync(addon, copy);
+  for (const order of ['ascending', 'shuffled:1']) {
+    const env = { NEXTSCALE_ADDON: copy, NEXTSCALE_DEVICE: 'cuda', NEXTSCALE_EMULATION_ORDER: order };
+    await runSuites({ root, tally }, testFiles(root, isParity), { env, label: ` (${EMULATED}, threads ${order})` });
+  }
+}
+
+async function cudaOnDevice({ root, tally }) {
+  const suites = testFiles(root, isParity);
+  const options = { env: { NEXTSCALE_DEVICE: 'cuda', NEXTSCALE_ADDON: addonPath(root) }, label: ' on a CUDA device' };
+  if (capture('nvidia-smi', ['-L'])) return runSuites({ root, tally }, suites, options);
+  await runSuites({ root, tally }, suites, { ...options, reason: 'no NVIDIA GPU here (nvidia-smi -L)' });
+}
+
 async function docs({ root, tally }) {
   await runSuites({ root, tally }, testFiles(root, isDocs));
 }
@@ -115,11 +156,12 @@ async function golden({ root, tally }) {
   }
 }
 
-async function runSuites({ root, tally }, suites, { env, slower = 1, label = '' } = {}) {
+async function runSuites({ root, tally }, suites, { env, slower = 1, label = '', reason } = {}) {
   if (suites.length === 0) return tally.add('suites', failed('no suites found'));
   const runOne = async ({ name, timeoutS }) => {
     const run = await runChild(process.execPath, ['--import', 'tsx', name], { cwd: root, env, timeoutS: timeoutS * slower });
-    tally.add(name + label, readUvu(run), run);
+    const counts = readUvu(run);
+    tally.add(name + label, reason ? { ...counts, reason: `${counts.skipped} cases: ${reason}` } : counts, run);
   };
   const waiting = suites.filter((suite) => !suite.alone);
   const lane = async () => {
@@ -140,4 +182,4 @@ async function orFailure(tally, name, build) {
   }
 }
 
-export const STAGES = { static: static_, native, sanitize: sanitizers, unit, parity, golden, docs };
+export const STAGES = { static: static_, native, sanitize: sanitizers, unit, parity, cuda, golden, docs };

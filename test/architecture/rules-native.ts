@@ -2,20 +2,25 @@ import { cyclesOf } from './graph.js';
 import { codeOf, type Files, type Finding, includesOf, matches } from './source.js';
 
 const isSource = (name: string) => /\.(h|hpp|cpp|cc|c|cu|cuh)$/.test(name);
-const isShipped = (name: string) => isSource(name) && /^(native|cuda)\//.test(name) && !name.startsWith('native/test/');
+const isShipped = (name: string) => isSource(name) && /^(native|cuda)\//.test(name) && !/^(native|cuda)\/test\//.test(name);
 
-/** What a folder may include of ours, besides itself. `native/test` may include everything. */
+/** What a folder may include of ours, besides itself. `native/test` and `cuda/test` may include everything. */
 const MAY_INCLUDE: Readonly<Record<string, readonly string[]>> = {
   'native/abi': [],
   'native/core': ['native/abi'],
   // A backend enters its name in the registry of native/core; nothing in core knows a backend.
   'native/cpu': ['native/abi', 'native/core'],
   'native/null': ['native/abi', 'native/core'],
-  cuda: ['native/abi'],
+  cuda: ['native/abi', 'cuda/emulation'],
+  // Stands in for the toolkit: it knows nothing of ours.
+  'cuda/emulation': ['native/abi'],
   'native/napi': ['native/abi', 'native/core', 'native/cpu', 'native/null'],
 };
 
-const folderOf = (name: string) => (name.startsWith('cuda/') ? 'cuda' : name.split('/').slice(0, 2).join('/'));
+const folderOf = (name: string) =>
+  name.startsWith('cuda/') && !/^cuda\/(test|emulation)\//.test(name) ? 'cuda' : name.split('/').slice(0, 2).join('/');
+const mayInclude = (allowed: readonly string[], path: string) =>
+  allowed.some((each) => each === folderOf(path) || path.startsWith(`${each}/`));
 
 function sources(files: Files, wanted: (name: string) => boolean): [string, string][] {
   return [...files].filter(([name]) => wanted(name));
@@ -27,7 +32,7 @@ export function nativeFloors(files: Files): Finding[] {
   const rule = 'native-floors';
   return sources(files, isNative).flatMap(([file, text]) => {
     const folder = folderOf(file);
-    if (folder === 'native/test') return [];
+    if (folder === 'native/test' || folder === 'cuda/test') return [];
     const allowed = MAY_INCLUDE[folder];
     if (!allowed) return [{ rule, file, line: 1, text: `${folder} is no folder of the plan` }];
     return includesOf(text)
