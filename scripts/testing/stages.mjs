@@ -21,7 +21,9 @@ const isStatic = (name) => name.startsWith('test/architecture/');
 const isParity = (name) => name.startsWith('test/parity/');
 const isDocs = (name) => name.startsWith('test/docs/') || name.startsWith('test/setup/');
 const isGpu = (name) => name.startsWith('test/gpu/');
-const isUnit = (name) => ![isStatic, isParity, isDocs, isGpu].some((is) => is(name));
+// The engine on the device 'cuda', a GPU or the emulation.
+const isCuda = (name) => name.startsWith('test/cuda/');
+const isUnit = (name) => ![isStatic, isParity, isDocs, isGpu, isCuda].some((is) => is(name));
 // What reads bytes from outside: these run a second time inside a sanitized process.
 const isParser = (name) =>
   /^test\/(unit|fuzz)\/(.*\/)?[^/]*(checkpoint|safetensors|pth|pickle|zip|hostile|fuzz)[^/]*\.test\.ts$|^test\/unit\/checkpoint\//.test(
@@ -122,12 +124,13 @@ async function cudaEmulated({ root, tally }) {
   copyFileSync(addon, copy);
   for (const order of ['ascending', 'shuffled:1']) {
     const env = { NEXTSCALE_ADDON: copy, NEXTSCALE_DEVICE: 'cuda', NEXTSCALE_EMULATION_ORDER: order };
-    await runSuites({ root, tally }, testFiles(root, isParity), { env, label: ` (${EMULATED}, threads ${order})` });
+    const suites = testFiles(root, (name) => isParity(name) || (isCuda(name) && order === 'ascending'));
+    await runSuites({ root, tally }, suites, { env, label: ` (${EMULATED}, threads ${order})` });
   }
 }
 
 async function cudaOnDevice({ root, tally }) {
-  const suites = testFiles(root, isParity);
+  const suites = testFiles(root, (name) => isParity(name) || isCuda(name));
   const options = { env: { NEXTSCALE_DEVICE: 'cuda', NEXTSCALE_ADDON: addonPath(root) }, label: ' on a CUDA device' };
   if (capture('nvidia-smi', ['-L'])) return runSuites({ root, tally }, suites, options);
   await runSuites({ root, tally }, suites, { ...options, reason: 'no NVIDIA GPU here (nvidia-smi -L)' });

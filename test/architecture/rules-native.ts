@@ -19,8 +19,6 @@ const MAY_INCLUDE: Readonly<Record<string, readonly string[]>> = {
 
 const folderOf = (name: string) =>
   name.startsWith('cuda/') && !/^cuda\/(test|emulation)\//.test(name) ? 'cuda' : name.split('/').slice(0, 2).join('/');
-const mayInclude = (allowed: readonly string[], path: string) =>
-  allowed.some((each) => each === folderOf(path) || path.startsWith(`${each}/`));
 
 function sources(files: Files, wanted: (name: string) => boolean): [string, string][] {
   return [...files].filter(([name]) => wanted(name));
