@@ -70,11 +70,13 @@ export function byVersion(a: string, b: string): number {
 }
 
 export interface Cuda {
-  usable: boolean;
+  /** The plug-in is there and finds a GPU. */
+  found: boolean;
   nvcc?: string;
   driver?: string;
   gpus?: string;
   plugin?: string;
+  /** The first thing that is missing. */
   reason?: string;
 }
 
@@ -87,7 +89,7 @@ const LIBRARY_DIRS = [
   '/usr/local/cuda/compat',
 ];
 
-/** CUDA as far as it is there; reason names the first thing that is missing. */
+/** CUDA as far as it can be told without using it. */
 export function cuda(addon: NativeInfo | undefined): Cuda {
   const homes = [process.env.CUDA_HOME, process.env.CUDA_PATH, '/usr/local/cuda'].filter((d) => d !== undefined);
   const nvcc = which(
@@ -100,19 +102,15 @@ export function cuda(addon: NativeInfo | undefined): Cuda {
   const gpus = smi ? firstLine(smi, ['--query-gpu=name,driver_version,memory.total', '--format=csv,noheader']) : undefined;
   const backend = addon?.backends.find((b) => b.name === 'cuda');
   const plugin = join(dirname(addonPath()), 'nextscale_cuda.so');
+  const version = nvcc && /release [\d.]+/.exec(outputOf(nvcc, ['--version']) ?? '')?.[0];
+  const about = { nvcc: version ? `${nvcc} (${version})` : nvcc, driver, gpus };
+  if (backend?.available) return { found: true, plugin, ...about };
+  // A plug-in that is there knows best why it does not work.
+  if (existsSync(plugin)) return { found: false, plugin, ...about, reason: backend?.reason || 'the addon does not load' };
   const missing = [
     driver ? '' : 'no NVIDIA driver (libcuda.so.1 not found)',
     nvcc ? '' : 'no nvcc to build the plug-in',
-    backend?.available ? '' : backend?.reason || 'the addon does not load',
-  ].filter(Boolean);
-  const usable = driver !== undefined && backend?.available === true;
-  const version = nvcc && /release [\d.]+/.exec(outputOf(nvcc, ['--version']) ?? '')?.[0];
-  return {
-    usable,
-    nvcc: version ? `${nvcc} (${version})` : nvcc,
-    driver,
-    gpus,
-    ...(existsSync(plugin) ? { plugin } : {}),
-    ...(usable ? {} : { reason: missing.join('; ') }),
-  };
+    backend?.reason || 'the addon does not load',
+  ];
+  return { found: false, ...about, reason: missing.filter(Boolean).join('; ') };
 }

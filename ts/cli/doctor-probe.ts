@@ -1,9 +1,9 @@
 // Runs in a child process of `nextscale doctor`: what may crash (a binary for another machine) crashes here. Prints one JSON object.
 import { createRequire } from 'node:module';
 
-async function engine(): Promise<unknown> {
+async function engine(device: 'cpu' | 'cuda'): Promise<unknown> {
   const { createEngine } = await import('../index.js');
-  await using e = await createEngine();
+  await using e = await createEngine({ device });
   const x = e.tensor(new Float32Array([1, 2, 3, 4]), [1, 2, 2]);
   const w = e.ops.linearPack(e.tensor(new Float32Array([1, 1, 1, -1]), [2, 2]));
   const y = Array.from((await e.ops.linear(x, w, { n: 2 }).read()) as Float32Array);
@@ -25,5 +25,5 @@ function addon(file: string): unknown {
 }
 
 const [what, file] = process.argv.slice(2);
-const answer = what === 'addon' ? addon(file!) : what === 'sharp' ? await sharpLibrary() : await engine();
+const answer = what === 'addon' ? addon(file!) : what === 'sharp' ? await sharpLibrary() : await engine(what === 'cuda' ? 'cuda' : 'cpu');
 process.stdout.write(`\n${JSON.stringify(answer)}\n`);

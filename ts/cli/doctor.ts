@@ -117,11 +117,34 @@ async function checkSharp(signal: AbortSignal): Promise<Finding> {
   return { name: 'sharp', state: 'bad', text: `the image library does not work: ${run.error ?? 'wrong result'}`, cure };
 }
 
-function checkCuda(addon: NativeInfo | undefined): Finding {
+interface Gpu {
+  gpu: string;
+  arch: string;
+  memoryBytes: number;
+  driver: string;
+  runtime: string;
+  emulated?: boolean;
+}
+
+// A GPU that cannot be used is no reason to stop: everything runs on the CPU.
+async function checkCuda(signal: AbortSignal, addon: NativeInfo | undefined): Promise<Finding> {
   const c = cuda(addon);
-  const found = [c.gpus, c.nvcc && `nvcc ${c.nvcc}`, c.plugin && `plug-in ${c.plugin}`].filter(Boolean).join(', ');
-  const text = c.usable ? found : `not used: ${c.reason}${found ? ` (found: ${found})` : ''}; the CPU is used`;
-  return { name: 'cuda', state: c.usable ? 'ok' : 'note', text, data: c };
+  const there = [c.gpus, c.nvcc && `nvcc ${c.nvcc}`, c.plugin && `plug-in ${c.plugin}`].filter(Boolean).join(', ');
+  const unused = (reason: string | undefined): Finding => ({
+    name: 'cuda',
+    state: 'note',
+    text: `not used: ${reason}${there ? ` (found: ${there})` : ''}; the CPU is used`,
+    data: { usable: false, ...c, reason },
+  });
+  if (!c.found) return unused(c.reason);
+  const run = await probe<EngineAnswer>(['cuda'], signal);
+  if (!run.ok || !run.value) return unused(run.error);
+  if (!run.value.correct) return unused(`it computes wrong results on ${JSON.stringify(run.value.describe)}`);
+  const gpu = run.value.describe as Gpu;
+  const text = `${gpu.gpu} (${gpu.arch}, ${bytes(gpu.memoryBytes)}), driver for CUDA ${gpu.driver}, runtime ${gpu.runtime}, plug-in ${c.plugin}`;
+  const data = { usable: !gpu.emulated, ...c, device: gpu };
+  if (gpu.emulated) return { name: 'cuda', state: 'note', text: `${text}: emulated on the CPU, for tests of the kernels only`, data };
+  return { name: 'cuda', state: 'ok', text, data };
 }
 
 const MARKS = { ok: ['green', 'ok  '], note: ['yellow', 'note'], bad: ['red', 'BAD '] } as const;
@@ -156,7 +179,7 @@ export function doctorCommand(signal: AbortSignal): Command {
         addon,
         engine,
         image,
-        checkCuda(about?.backends ? about : undefined),
+        await checkCuda(signal, about?.backends ? about : undefined),
       ];
       const works = findings.every((f) => f.state !== 'bad');
       ctx.result({ works, findings }, render(findings, works));
