@@ -51,6 +51,8 @@ test('errors are JSON with --json', async () => {
 
 test('options that contradict each other are refused before anything is loaded', async () => {
   const cases: readonly [string[], RegExp][] = [
+    [['bench', 'calls', '--device', 'cuda'], /--device cuda.*calls/],
+    [['demo', '--tf32'], /--tf32.*--device cpu/],
     [
       ['generate', '--vae', 'none.pth', '--var', 'none.pth', '--labels', '1', '--random', '2'],
       /--random: cannot be combined with --labels/,

@@ -1,5 +1,6 @@
 // nextscale bench: ops against their floors, call overhead, whole jobs.
 import { Argument, Command } from 'commander';
+import { ArgumentError } from '../core/errors.js';
 import type { Engine, Tensor } from '../engine/index.js';
 import { createEngine, measurePeak } from '../engine/index.js';
 import { benchCalls } from './bench-calls.js';
@@ -115,6 +116,8 @@ export function benchCommand(signal: AbortSignal): Command {
     .addHelpText('after', '\nExamples:\n  nextscale bench --filter linear --json\n  nextscale bench generate --init d16 --threads 2');
   return modelOptions(command).action(async (what: (typeof WHAT)[number], options: BenchOptions) => {
     const ctx = new Context(options, signal);
+    if (options.device !== 'cpu' && (what === 'ops' || what === 'calls'))
+      throw new ArgumentError(`--device ${options.device}: cannot be combined with ${what}, whose floors are those of the processor`);
     if (what === 'ops') await benchOps(ctx, options);
     else if (what === 'calls') await benchCalls(ctx, options);
     else await benchJob(ctx, what, options);
