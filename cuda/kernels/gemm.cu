@@ -11,8 +11,8 @@ namespace ns::cuda::gemm {
 namespace {
 
 constexpr int64_t kDepthUnit = 64;  // every tile's step along k divides it
-constexpr int64_t kShortest =
-    1024;  // a shorter k is never split: a row has the same bits in every batch, and a second pass would cost more
+// A shorter k is never split: a second pass would cost more, and a row has the same bits whatever the number of rows.
+constexpr int64_t kShortest = 1024;
 constexpr int64_t kMostScratch = int64_t{256} << 20;
 
 template <class T>
@@ -47,6 +47,32 @@ __global__ void sumParts(const float* partial, int splits, int64_t part, int64_t
     }
     e.store(static_cast<int>(line / m), static_cast<int>(line % m), col, n, v);
   }
+}
+
+template <class T>
+__global__ void toSingle(const T* from, float* to, int64_t quads) {
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < quads;
+       i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+    const Pack<T, 4> p = loadPack<4>(from + i * 4);
+    Pack<float, 4> v;
+#pragma unroll
+    for (int j = 0; j < 4; j++) v.v[j] = toFloat(p.v[j]);
+    storePack<4>(to + i * 4, v);
+  }
+}
+
+// An operand of `count` contiguous elements as f32 in a scratch slot, where its alignment allows.
+Status widenOne(const Context& ctx, Matrix& m, int64_t count, int slot) {
+  if (m.type == DType::f32 || count % 4 != 0 || reinterpret_cast<uintptr_t>(m.data) % 8 != 0) return Status();
+  float* to = ctx.scratch<float>(slot, static_cast<size_t>(count));
+  Shape shape;
+  shape.grid = gridFor(ctx, divUp(count / 4, 256));
+  shape.block = dim3(256);
+  const Status s = m.type == DType::f16 ? launch(ctx, toSingle<f16>, shape, static_cast<const f16*>(m.data), to, count / 4)
+                                        : launch(ctx, toSingle<bf16>, shape, static_cast<const bf16*>(m.data), to, count / 4);
+  m.data = to;
+  m.type = DType::f32;
+  return s;
 }
 
 template <bool ALONG_A, bool ALONG_B>
@@ -84,6 +110,17 @@ Plan plan(const Context& ctx, const Gemm& g) {
     }
   }
   return split(p, g.k, tiles<Medium>(g) >= sms ? 1 : splitsFor(g, tiles<Medium>(g), 4 * sms, 256));
+}
+
+Status widen(const Context& ctx, Gemm& g, int64_t least) {
+  if (halves(g) || (g.a.type == DType::f32 && g.b.type == DType::f32)) return Status();
+  const int64_t perBatch[2] = {g.m * g.k, g.n * g.k};
+  if (static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k * g.batch) < static_cast<double>(least))
+    return Status();
+  if (g.a.pitch != (g.alongA ? g.k : g.m) || g.b.pitch != (g.alongB ? g.k : g.n)) return Status();
+  if (g.batch > 1 && (g.a.batch != perBatch[0] || g.b.batch != perBatch[1])) return Status();
+  const Status s = widenOne(ctx, g.a, perBatch[0] * g.batch, 3);
+  return s.ok() ? widenOne(ctx, g.b, perBatch[1] * g.batch, 4) : s;
 }
 
 Status sumPartial(const Context& ctx, const float* partial, int splits, int64_t batch, int64_t m, int64_t n, const Epilogue& e) {

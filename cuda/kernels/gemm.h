@@ -29,6 +29,10 @@ inline bool halves(const Gemm& g) { return g.a.type == g.b.type && g.a.type != D
 Plan plan(const Context& ctx, const Gemm& g);
 Plan split(Plan p, int64_t k, int splits);
 
+// Operands of different types that are worth it (m n k of at least `least`) become f32 in scratch slots 3 and 4, once instead of at every
+// load; small products convert while they load.
+Status widen(const Context& ctx, Gemm& g, int64_t least = int64_t{1} << 27);
+
 // Uses scratch slot 0.
 Status enqueue(const Context& ctx, const Gemm& g);
 Status enqueue(const Context& ctx, const Gemm& g, Plan p);

@@ -200,7 +200,10 @@ std::shared_ptr<void> open(const lt::Api& api) {
   return library;
 }
 
-Status enqueue(const Context& ctx, const gemm::Gemm& g) {
+Status enqueue(const Context& ctx, const gemm::Gemm& given) {
+  gemm::Gemm g = given;
+  const Status s = gemm::widen(ctx, g);
+  if (!s.ok()) return s;
   if (!suits(ctx, g)) return gemm::enqueue(ctx, g);
   Library* library = libraryOf(ctx);
   if (!library) return gemm::enqueue(ctx, g);

@@ -5,7 +5,7 @@
 
 namespace ns::cuda::blas {
 
-// Scratch slots 0 (own kernels, raw products) and 2 (the library's workspace).
+// Scratch slots 0 (own kernels, raw products), 2 (the library's workspace), 3 and 4 (operands made f32).
 Status enqueue(const Context& ctx, const gemm::Gemm& g);
 
 // The functions of a library, or false where it or one of them is missing. It stays loaded.

@@ -231,6 +231,21 @@ void everyPlan(const Case& c, std::mt19937& rng) {
   }
 }
 
+// Operands of different types, made f32 first.
+void widened(std::mt19937& rng) {
+  const Context ctx = context(4);
+  for (const Case c : {Case{70, 72, 96, DType::f32, DType::bf16}, Case{40, 36, 68, DType::f16, DType::bf16},
+                       Case{24, 40, 64, DType::bf16, DType::f32, DType::f32, false, false},
+                       Case{12, 8, 20, DType::f16, DType::f32, DType::f16, true, false, 3}, Case{9, 7, 5, DType::f16, DType::f32},
+                       Case{16, 20, 24, DType::f32, DType::bf16, DType::f32, true, true, 1, 1}}) {
+    Operands o(c, rng);
+    check(widen(ctx, o.g, 1).ok(), "widen");
+    const bool may = c.shift == 0 && c.m * c.k % 4 == 0 && c.n * c.k % 4 == 0;
+    check(may == (o.g.a.type == DType::f32 && o.g.b.type == DType::f32), "widened");
+    product(ctx, c, o, plan(ctx, o.g));
+  }
+}
+
 void products() {
   std::mt19937 rng(20260801);
   const DType f32 = DType::f32, f16 = DType::f16, bf = DType::bf16;
@@ -257,6 +272,7 @@ void products() {
     run({1, 1, 1, f32, f32, f32});
     run({3, 5, 0, bf, bf, f32});
   }
+  widened(rng);
   everyPlan({1, 80, 64}, rng);
   everyPlan({2, 64, 2100, bf, bf, bf}, rng);
   everyPlan({16, 100, 320, f16, f16, f32}, rng);
