@@ -19,12 +19,12 @@ static __global__ void joinColumns(const float* part, int64_t blocks, int64_t wi
   __shared__ double runs[2][kColumnRuns][kColumns];
   const int64_t image = blockIdx.x / tiles, c = blockIdx.x % tiles * kColumns + threadIdx.x;
   const int64_t per = (blocks + kColumnRuns - 1) / kColumnRuns, from = threadIdx.y * per;
+  const int64_t end = from + per < blocks ? from + per : blocks;
   const float* p = part + image * blocks * 2 * width + c;
   double a = 0.0, b = 0.0;
   if (c < width) {
-#pragma unroll 4
-    for (int64_t k = from; k < from + per; k++) {
-      if (k >= blocks) break;
+#pragma unroll 8
+    for (int64_t k = from; k < end; k++) {
       a += static_cast<double>(p[k * 2 * width]);
       b += static_cast<double>(p[(k * 2 + 1) * width]);
     }

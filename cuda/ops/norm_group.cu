@@ -11,6 +11,8 @@
 namespace ns::cuda {
 namespace {
 
+constexpr int kJoinThreads = 128;
+
 // Around `shift`, the mean of the first values: sums of differences and of their squares.
 struct Around {
   float shift[kQuad], sum[kQuad], squares[kQuad];
@@ -89,31 +91,31 @@ __global__ void __launch_bounds__(kGroupThreads, 2) groupBlocks(Group g, Floats 
     joinThreads(g, place, sums, i, part + (int64_t{blockIdx.x} * g.G + i) * 2);
 }
 
-// One warp joins the blocks of one group of one image.
-__global__ void joinBlocks(Group g, const double* part, const float* gamma, const float* beta, float eps, double* stats, float* affine) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, width = g.C / g.G;
-  const int64_t index = int64_t{blockIdx.x} * (blockDim.x / kWarp) + threadIdx.x / kWarp;
-  if (index >= g.B * g.G) return;
-  const int64_t image = index / g.G, group = index % g.G;
+// One block joins the parts of one group of one image.
+__global__ void __launch_bounds__(kJoinThreads)
+    joinBlocks(Group g, const double* part, const float* gamma, const float* beta, float eps, double* stats, float* affine) {
+  const int width = g.C / g.G;
+  const int64_t index = blockIdx.x, image = index / g.G, group = index % g.G;
   const auto each = [&](auto body) {
     double total = 0.0;
-    for (int64_t k = lane; k < g.blocks; k += kWarp) {
+#pragma unroll 4
+    for (int64_t k = threadIdx.x; k < g.blocks; k += kJoinThreads) {
       const double* p = part + ((image * g.blocks + k) * g.G + group) * 2;
       total += body(static_cast<double>(g.run < g.P - k * g.run ? g.run : g.P - k * g.run), p[0], p[1]);
     }
-    return warpSum(total);
+    return blockSum(total);
   };
   const double mean = each([](double rows, double m, double) { return rows * m; }) / static_cast<double>(g.P);
   const double squares = each([&](double rows, double m, double m2) { return m2 + rows * width * (m - mean) * (m - mean); });
   const double variance = squares / (static_cast<double>(g.P) * width);
   const double rstd = 1.0 / sqrt((variance < 0.0 ? 0.0 : variance) + static_cast<double>(eps));
-  if (lane == 0) {
+  if (threadIdx.x == 0) {
     stats[index * 2] = mean;
     stats[index * 2 + 1] = rstd;
   }
   const float high = static_cast<float>(mean);
   float* to = affine + image * 3 * g.C;
-  for (int64_t c = group * width + lane; c < (group + 1) * width; c += kWarp) {
+  for (int64_t c = group * width + threadIdx.x; c < (group + 1) * width; c += kJoinThreads) {
     to[c] = high;
     to[g.C + c] = static_cast<float>(gamma[c] * rstd);
     to[2 * g.C + c] = static_cast<float>(beta[c] - (mean - high) * rstd * gamma[c]);
@@ -167,7 +169,7 @@ Status groupStatistics(const Context& ctx, const Group& g, const Floats& x, cons
                    ctx.sharedPerBlock);
   double* part = ctx.scratch<double>(0, static_cast<size_t>(g.B * g.blocks * g.G * 2));
   if (Status s = launch(ctx, groupBlocks, g.shape(g.sums(3)), g, x, part); !s.ok()) return s;
-  const Shape join{dim3(static_cast<unsigned>(divUp(g.B * g.G, 4))), dim3(4 * kWarp)};
+  const Shape join{dim3(static_cast<unsigned>(g.B * g.G)), dim3(kJoinThreads)};
   return launch(ctx, joinBlocks, join, g, part, gamma, beta, eps, stats, affine);
 }
 

@@ -145,6 +145,7 @@ int main() {
     both({1, 3, 2, 2052, 1, false, f32, f32, shift, 0});
     both({2, 8, 9, 1, 1, true, f32, f32, shift, 0});
     both({1, 40, 40, 48, 8, false, f32, f32, shift, 100});
+    both({1, 80, 77, 160, 32, true, f32, f32, shift, 20});
   }
   for (const DType a : {f32, f16, bf16}) {
     for (const DType b : {f32, f16, bf16}) both({2, 9, 9, 40, 4, true, a, b, 0, 0});
