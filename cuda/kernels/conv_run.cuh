@@ -17,7 +17,17 @@ using gemm::Matrix;
 using gemm::Product;
 
 // The published tokenizers have 160, 320 and 640 channels; 128 leaves 3/8 of the second tile empty at 160.
-using Wide = gemm::Tile<128, 160, 32, 80, 64, 4>;
+template <bool TENSOR>
+struct Tiles {
+  using Wide = gemm::Tile<128, 160, 32, 80, 64, 4>;
+  using Large = gemm::Large;
+};
+// FMA kernels hold whole lines of operands in registers; larger warp tiles spill on sm_90.
+template <>
+struct Tiles<false> {
+  using Wide = gemm::Tile<64, 160, 32, 40, 64, 4>;
+  using Large = gemm::Tile<128, 128, 32, 64, 64, 4>;
+};
 using Narrow = gemm::Tile<128, 16, 16, 16, 64, 4>;  // an image's 3 channels
 using WideOutputs = gemm::Tile<160, 128, 32, 64, 64, 4>;
 
@@ -51,9 +61,11 @@ Status forward(const Context& ctx, const Forward& f) {
   }
   const Pixels<true> a{f.map, f.x.data, f.x.type};
   if (n <= Narrow::kN) return product<Math, Narrow>(ctx, a, b, m, n, k, f.epilogue);
-  const double wide = costOf<Wide>(ctx, m, n, 1), large = costOf<gemm::Large>(ctx, m, n, 1), medium = costOf<gemm::Medium>(ctx, m, n, 0.6);
+  using Wide = typename Tiles<Math::kTensor>::Wide;
+  using Large = typename Tiles<Math::kTensor>::Large;
+  const double wide = costOf<Wide>(ctx, m, n, 1), large = costOf<Large>(ctx, m, n, 1), medium = costOf<gemm::Medium>(ctx, m, n, 0.6);
   if (wide <= large && wide <= medium) return product<Math, Wide>(ctx, a, b, m, n, k, f.epilogue);
-  if (large <= medium) return product<Math, gemm::Large>(ctx, a, b, m, n, k, f.epilogue);
+  if (large <= medium) return product<Math, Large>(ctx, a, b, m, n, k, f.epilogue);
   return product<Math, gemm::Medium>(ctx, a, b, m, n, k, f.epilogue);
 }
 
