@@ -26,8 +26,8 @@ export interface GenerateResult {
   readonly labels: readonly number[];
   /** Given as `seed`, it makes the same images again. */
   readonly seed: number | readonly number[];
-  /** Milliseconds of every scale and of the decoder. */
-  readonly timings: { readonly scales: readonly number[]; readonly decode: number };
+  /** Milliseconds of every scale, of the decoder and in all; a recorded graph has a total only, no scales and decode 0. */
+  readonly timings: { readonly scales: readonly number[]; readonly decode: number; readonly total: number };
 }
 
 /** Work that a Generation runs: it hands out previews while it goes on. */

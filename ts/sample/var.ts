@@ -16,6 +16,7 @@ import {
 } from '../models/var/index.js';
 import { checkKeys, InitSource, WeightReader, type WeightSource } from '../nn/index.js';
 import { type GenerateResult, Generation, type GenerationWork, type ScalePreview } from './generation.js';
+import { PyramidGraphs } from './graph.js';
 import type { RgbImage } from './image.js';
 import { checkNumerics, NUMERICS_OPTIONS, type NumericsOptions } from './numerics.js';
 import { type CheckedRequest, checkRequest, type GenerateOptions } from './options.js';
@@ -47,6 +48,11 @@ export interface GenerateCall extends GenerateOptions {
   scalePreviews?: boolean;
   /** Gumbel noise [B * l * V] per scale for moreSmooth, in place of drawn numbers. */
   noise?: readonly Float32Array[];
+  /**
+   * Run transformer, sampling and decoder as one recorded graph, kept per batch size: no JavaScript between the kernels, and no look at the
+   * scales before the end. Default: on cuda, where neither previews nor onScale, noise or tap are asked for.
+   */
+  graph?: boolean;
   /** Inspection hook, see Tap: scale<i>/logits_cond, logits_uncond, logits_mixed, idx, h, f_hat, next_token_map; image. */
   tap?: Tap;
 }
@@ -73,6 +79,7 @@ const GENERATE_OPTIONS: readonly (keyof GenerateCall)[] = [
   'onScale',
   'scalePreviews',
   'noise',
+  'graph',
   'tap',
 ];
 
@@ -95,13 +102,16 @@ const LABEL_DROP = 0x64726f70;
 /** A VAR transformer on an engine, with the VQVAE that gives its tokens meaning. */
 export class VAR {
   private disposed = false;
+  private readonly graphs: PyramidGraphs;
 
   private constructor(
     readonly engine: Engine,
     /** The graph, for work on tensors. */
     readonly model: VarModel,
     readonly vqvae: VQVAE,
-  ) {}
+  ) {
+    this.graphs = new PyramidGraphs(engine, model, vqvae.model);
+  }
 
   /**
    * Loads a state dict under the reference's names; depth, width, classes and variants are read from it. Throws CheckpointError (file
@@ -173,7 +183,7 @@ export class VAR {
       checkBoolean('scalePreviews', options.scalePreviews ?? false);
       const request = checkRequest(options, this.config);
       checkNoise(options, request.labels.length, this.config);
-      return await this.run(request, options, context);
+      return await (this.asGraph(options, context.previews) ? this.replay(request, context) : this.run(request, options, context));
     };
     return new Generation(work, options?.scalePreviews, options?.signal);
   }
@@ -198,6 +208,7 @@ export class VAR {
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
+    this.graphs.dispose();
     this.model.dispose();
   }
 
@@ -212,6 +223,26 @@ export class VAR {
   private check(): void {
     if (this.disposed) throw new DisposedError('VAR: used after dispose()');
     if (this.vqvae.disposed) throw new DisposedError('VAR: its VQVAE was disposed');
+  }
+
+  /** Whether a generation runs as one graph; refuses what a graph cannot give. */
+  private asGraph(options: GenerateCall, previews: boolean): boolean {
+    const inTheWay =
+      (['onScale', 'noise', 'tap'] as const).find((name) => options[name] !== undefined) ?? (previews ? 'previews' : undefined);
+    if (options.graph === undefined) return this.engine.device === 'cuda' && !inTheWay;
+    if (checkBoolean('graph', options.graph) && inTheWay) throw new ArgumentError(`graph: a recorded graph gives no ${inTheWay}`);
+    return options.graph;
+  }
+
+  private async replay(request: CheckedRequest, context: Parameters<GenerationWork>[0]): Promise<GenerateResult> {
+    const { engine } = this;
+    const { patchNums } = this.config;
+    throwIfAborted(context.signal);
+    const started = performance.now();
+    const { tokens, images } = await this.graphs.run(request, context.signal);
+    engine.emit('progress', { what: 'generate', done: patchNums.length, total: patchNums.length });
+    const total = performance.now() - started;
+    return { images, tokens, patchNums, labels: [...request.labels], seed: request.seed, timings: { scales: [], decode: 0, total } };
   }
 
   private async run(request: CheckedRequest, options: GenerateCall, context: Parameters<GenerationWork>[0]): Promise<GenerateResult> {
@@ -252,7 +283,7 @@ export class VAR {
         patchNums,
         labels: [...request.labels],
         seed: request.seed,
-        timings: { scales: times.map((ms, i) => ms - (times[i - 1] ?? 0)), decode: performance.now() - started - times.at(-1)! },
+        timings: timingsOf(times, performance.now() - started),
       };
     } finally {
       scope.close();
@@ -274,6 +305,11 @@ export class VAR {
     const { engine } = this;
     engine.scope(() => tap('image', engine.ops.affine(this.vqvae.model.fHatToImg(engine, fHat), { mul: 0.5, add: 0.5 })));
   }
+}
+
+/** `ends` are milliseconds from the start to the end of every scale. */
+function timingsOf(ends: readonly number[], total: number): GenerateResult['timings'] {
+  return { scales: ends.map((ms, i) => ms - (ends[i - 1] ?? 0)), decode: total - ends.at(-1)!, total };
 }
 
 function checkVqvae(engine: Engine, vqvae: unknown): VQVAE {

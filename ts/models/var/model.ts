@@ -94,19 +94,25 @@ export class VarModel extends Module {
 
   /** Embeds the labels and projects them to the modulation of every block; labels are 0..numClasses (numClasses: unconditional). */
   condition(g: Graph, labels: Int32Array, tap?: Tap): Conditioning {
-    const { ops } = g;
-    const { embedDim: width, numClasses } = this.config;
+    const { numClasses } = this.config;
     const bad = labels.findIndex((label) => label < 0 || label > numClasses);
     if (bad >= 0)
       throw new ArgumentError(`labels[${bad}]: ${labels[bad]} was given, accepted is 0 to ${numClasses} (${numClasses}: unconditional)`);
+    return g.scope(() => this.conditionOf(g, g.tensor(labels, [labels.length, 1]), tap));
+  }
+
+  /** condition() of labels [B, 1] i32 that are on the device already. */
+  conditionOf(g: Graph, idx: Tensor, tap?: Tap): Conditioning {
+    const { ops } = g;
+    const { embedDim: width } = this.config;
+    const batch = idx.shape[0]!;
     return g.scope(() => {
-      const idx = g.tensor(labels, [labels.length, 1]);
       const sos = this.classEmb.forward(ops, idx);
       const act = ops.unary(sos, { fn: 'silu' });
-      const shared = this.sharedAdaLin ? ops.reshape(this.sharedAdaLin.forward(ops, act), { shape: [labels.length, 6, width] }) : null;
+      const shared = this.sharedAdaLin ? ops.reshape(this.sharedAdaLin.forward(ops, act), { shape: [batch, 6, width] }) : null;
       tap?.('cond', shared ?? sos);
       const mods = this.blocks.map((block) => g.scope(() => block.modulation(ops, shared ?? act)));
-      const headMod = ops.reshape(this.headAdaLin.forward(ops, act), { shape: [labels.length, 2, width] });
+      const headMod = ops.reshape(this.headAdaLin.forward(ops, act), { shape: [batch, 2, width] });
       return { sos, mods, headMod };
     });
   }
