@@ -61,18 +61,18 @@ __global__ void __launch_bounds__(kColumns* kLanes, 4) gateGradKernel(Grad g) {
     if (c < g.N) {
       float gate[K];
       get<float>(g.gate.rows, b * g.gate.stride + c, gate);
+      const int64_t packs = g.N / K, first = b * g.l * packs + c / K;  // a multiple of K: nvcc splits the stores otherwise
 #pragma unroll 2
       for (int64_t r = from + ty; r < to; r += kLanes) {
-        const int64_t at = (b * g.l + r) * g.N + c;
-        float x[K], dy[K], dx[K];
+        const int64_t at = (first + r * packs) * K;
+        float x[K] = {}, dy[K], dx[K];
         load(g.dy, at, dy);
         if (g.parts) load(g.x, at, x);
 #pragma unroll
-        for (int j = 0; j < K; j++) {
-          dx[j] = dy[j] * gate[j];
-          if (g.parts) sum[j] += static_cast<double>(x[j]) * static_cast<double>(dy[j]);
-        }
+        for (int j = 0; j < K; j++) dx[j] = dy[j] * gate[j];
         store(g.dx, at, dx);
+#pragma unroll
+        for (int j = 0; j < K; j++) sum[j] += static_cast<double>(x[j]) * static_cast<double>(dy[j]);
       }
     }
     if (!g.parts) continue;

@@ -130,12 +130,9 @@ __global__ void countKernel(const int32_t* idx, int64_t n, int64_t limit, uint32
   }
 }
 
-// Counts become floats in their own place.
-__global__ void countsToFloat(uint32_t* counts, int64_t n) {
-  for (int64_t i = firstItem(); i < n; i += itemStep()) {
-    const float v = static_cast<float>(counts[i]);
-    memcpy(&counts[i], &v, sizeof(v));
-  }
+// Counts become floats in their own place: y is counts.
+__global__ void countsToFloat(const uint32_t* counts, float* y, int64_t n) {
+  for (int64_t i = firstItem(); i < n; i += itemStep()) y[i] = static_cast<float>(counts[i]);
 }
 
 bool quads(int64_t C, const void* a, const void* b) { return C % 4 == 0 && aligned16(a) && aligned16(b); }
@@ -193,7 +190,7 @@ Status bincount(const Context& ctx, const NsCall& call, const op::bincount::Para
   if (Status s = check(cudaMemsetAsync(counts, 0, bytes, ctx.stream), "[bincount] zeros"); !s.ok()) return s;
   const Raise wrong{ctx.error, ctx.op};
   if (Status s = launch(ctx, countKernel, itemShape(ctx, n), in<int32_t>(call, 0), n, p.n, counts, wrong); !s.ok()) return s;
-  return launch(ctx, countsToFloat, itemShape(ctx, p.n), counts, p.n);
+  return launch(ctx, countsToFloat, itemShape(ctx, p.n), counts, out<float>(call, 0), p.n);
 }
 
 }  // namespace ops
