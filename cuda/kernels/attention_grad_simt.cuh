@@ -81,6 +81,7 @@ static __global__ void __launch_bounds__(kSimtThreads, 2) keysSimt(Backward a) {
 static __global__ void __launch_bounds__(kSimtThreads, 2) queriesSimt(Backward a) {
   NS_SHARED(float, xTile);
   float* const yTile = xTile + kTileFloats;
+  __shared__ Query queries[kSide];
   const Shape& s = a.s;
   const int tiles = (s.l + kSide - 1) / kSide, c0 = static_cast<int>(blockIdx.y) * kSide;
   const int64_t head = blockIdx.x / static_cast<unsigned>(tiles);
@@ -88,16 +89,14 @@ static __global__ void __launch_bounds__(kSimtThreads, 2) queriesSimt(Backward a
   const int tile = tiles - 1 - static_cast<int>(blockIdx.x % static_cast<unsigned>(tiles)), row0 = tile * kSide;
   const int most = a.most ? a.most[tile] : s.keys;
   const Spot p = spot();
-  Query r[4];
-#pragma unroll
-  for (int i = 0; i < 4; i++) r[i] = queryOf(a, head, row0 + 4 * p.ty + i);
+  if (threadIdx.x < kSide) queries[threadIdx.x] = queryOf(a, head, row0 + static_cast<int>(threadIdx.x));
   float dq[4][4] = {};
   for (int j0 = 0; j0 < most; j0 += kSide) {
     float scores[4][4] = {}, dp[4][4] = {};
     allChannels(scores, xTile, yTile, a.q, row0, a.k, j0, a, b, h);
     allChannels(dp, xTile, yTile, a.dy, row0, a.v, j0, a, b, h);
 #pragma unroll
-    for (int i = 0; i < 16; i++) ofScore(scores[i / 4][i % 4], dp[i / 4][i % 4], r[i / 4], j0 + p.tx + 16 * (i % 4));
+    for (int i = 0; i < 16; i++) ofScore(scores[i / 4][i % 4], dp[i / 4][i % 4], queries[4 * p.ty + i / 4], j0 + p.tx + 16 * (i % 4));
     keepTile(xTile, dp);
     loadPlain(yTile, a.k, b, h, j0, s.l, c0, s.width, a.vector);
     __syncthreads();

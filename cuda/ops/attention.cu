@@ -124,7 +124,7 @@ Status onTensorCores(const Context& ctx, const Plan& a) {
   const att::Forward<T> f = {a.s, a.q, a.y, a.cachedK, a.cachedV, a.freshK, a.freshV, a.lse, ctx.error, ctx.op};
   const int64_t heads = static_cast<int64_t>(a.s.batch) * a.s.heads;
   const bool many = heads * divUp(a.s.l, 64) >= ctx.sms;
-  if (a.s.width > 64) return many ? launchMma<T, 128, 4, 1>(ctx, f) : launchMma<T, 128, 2, 1>(ctx, f);
+  if (a.s.width > 64) return launchMma<T, 128, 4, 1>(ctx, f);
   if (a.s.l > 64 && heads * divUp(a.s.l, 128) >= 2 * ctx.sms) return launchMma<T, 64, 4, 2>(ctx, f);
   return many && a.s.l > 32 ? launchMma<T, 64, 4, 1>(ctx, f) : launchMma<T, 64, 2, 1>(ctx, f);
 }
