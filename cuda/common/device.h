@@ -30,8 +30,8 @@ class Device {
   const cudaDeviceProp& properties() const { return properties_; }
   int arch() const { return properties_.major * 10 + properties_.minor; }
   cudaStream_t compute = nullptr;
-  cudaStream_t copy = nullptr;  // host to device
-  bool capturing = false;       // worker thread only
+  cudaStream_t copy = nullptr;         // host to device
+  std::atomic<bool> capturing{false};  // written by the worker thread
 
  private:
   explicit Device(int index) : index_(index) {}
