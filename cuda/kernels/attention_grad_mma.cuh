@@ -182,6 +182,7 @@ __global__ void __launch_bounds__(kGradThreads) queriesMma(Backward a) {
   fetchRows<T>(rows, a.q, a.dy, s, b, h, row0);
   fetchRows<T>(others, a.k, a.v, s, b, h, 0);
   const Query r[2] = {queryOf(a, head, row0 + own + lane / 4), queryOf(a, head, row0 + own + lane / 4 + 8)};
+  const int ownMost = warpMax(r[0].seen > r[1].seen ? r[0].seen : r[1].seen);
   float dq[1][8][4] = {};
   for (int j0 = 0; j0 < most; j0 += kGradTile) {
     const bool more = j0 + kGradTile < most;
@@ -190,7 +191,7 @@ __global__ void __launch_bounds__(kGradThreads) queriesMma(Backward a) {
     __syncthreads();
     const T* const other = others + j0 / kGradTile % 2 * 2 * kGradTileSize;
 #pragma unroll 1
-    for (int k0 = 0; k0 < kGradTile; k0 += kGradPart) {
+    for (int k0 = 0; k0 < kGradTile && j0 + k0 < ownMost; k0 += kGradPart) {
       queriesPart<T>(dq, rows, other, r, own, j0 + k0 + lane % 4 * 2, k0);
     }
     __syncthreads();

@@ -2,8 +2,9 @@
 // A block takes 16 M rows per warp of one head and goes through its keys in tiles of 64 counted from key 0, two tiles of keys and values
 // in flight. Scores and weights stay in registers: softmax online in f32 (exp2), weights rounded to 16 bit for the product with the
 // values. A tile that no row of the block sees is not read; only tiles at a row's end are masked. The norm of q is a factor on its scores.
-// Floor: 4 B H c FLOPs per query and key it sees (VAR, 680 tokens in 10 scales: 0.60 of l * l; whole tiles of 64: 0.66); bytes: qkv, the
-// caches' first pos rows and y once, keys and values again per block of a head (from L2).
+// A warp none of whose rows sees a tile waits. Floor: 4 B H c FLOPs per query and key it sees (VAR, 680 tokens in 10 scales: 0.62 of
+// l * l; in tiles of 64 keys and 32, 64, 128 rows: 0.72, 0.75, 0.89); bytes: qkv, the caches' first pos rows and y once, keys and values
+// again per block of a head (from L2).
 // Limits: one block per 16 M kWarps rows and no split over keys: B * H * ceil(l / 32) blocks fill the device, or do not (B 2, H 16: 32
 // blocks at l <= 32), and then the time is that of one block: 64 keys per step.
 // Source: FlashAttention-2 (Dao 2023, algorithm 1); q/k normalisation and scale of VAR's SelfAttention.
@@ -171,6 +172,7 @@ __global__ void __launch_bounds__(kWarps * 32) attentionMma(Forward<T> a) {
   const int most = mostKeys<Layout::kRows>(s, row0, a.error, a.op);
   RowState rows[M][2];
   float o[M][W / 8][4] = {};
+  int ownMost = 1;
   for (int j0 = 0; j0 < most; j0 += kKeys) {
     const bool more = j0 + kKeys < most;
     if (more) fetch(j0 + kKeys);
@@ -183,10 +185,12 @@ __global__ void __launch_bounds__(kWarps * 32) attentionMma(Forward<T> a) {
           unsigned q[W / 16][4];
           loadLeft<T, W>(q, qTile, own + 16 * m);
           startRows<T, W>(rows[m], q, s, h, row0 + own + 16 * m + lane / 4);
+          for (const RowState& r : rows[m]) ownMost = r.seen > ownMost ? r.seen : ownMost;
         }
+        ownMost = warpMax(ownMost);
       }
       const T* const k = keyTiles + j0 / kKeys % 2 * 2 * kKeys * W;
-      attend<T, W>(qTile, own, rows, o, k, k + kKeys * W, j0);
+      if (j0 < ownMost) attend<T, W>(qTile, own, rows, o, k, k + kKeys * W, j0);
     }
     __syncthreads();  // the next fetch writes over this tile
   }
