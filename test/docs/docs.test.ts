@@ -1,11 +1,13 @@
 // driver: timeout=900
 // Every fenced block of README.md and docs/guide runs; see docs/inside/testing.md.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { capture } from '../../scripts/setup/exec.mjs';
+import { ensureAddon, ensurePlugin } from '../../scripts/setup/native.mjs';
 import { runChild } from '../../scripts/testing/child.mjs';
 import { VAR_FIELDS } from '../../ts/train/config/var.js';
 import { VQVAE_FIELDS } from '../../ts/train/config/vqvae.js';
@@ -22,6 +24,18 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const tsx = import.meta.resolve('tsx');
 
 const test = suite('documentation');
+
+// The blocks of this page compute on the device cuda: on the emulation, where there is no GPU.
+const GPU_PAGE = 'docs/guide/gpu.md';
+
+async function gpuAddon(): Promise<string> {
+  const addon = await ensureAddon(root);
+  if (capture('nvidia-smi', ['-L'])) return addon;
+  const { plugin } = await ensurePlugin(root, { variant: 'emulated' });
+  const copy = join(dirname(plugin), 'nextscale.node');
+  copyFileSync(addon, copy);
+  return copy;
+}
 
 test.before(async () => {
   assert.ok(existsSync(join(root, 'dist/cli/main.js')), 'dist/ is missing: run npm run build');
@@ -55,7 +69,8 @@ async function runBlock(block: Block, place: string, folder: string, env: Record
 
 for (const document of documents) {
   test(document, async () => {
-    const { folder, env } = makeFolder(root, samples);
+    const { folder, env: plain } = makeFolder(root, samples);
+    const env = document === GPU_PAGE ? { ...plain, NEXTSCALE_ADDON: await gpuAddon() } : plain;
     try {
       for (const block of blocksOf(readFileSync(join(root, document), 'utf8')))
         await runBlock(block, `${document}:${block.line}`, folder, env);
