@@ -1,3 +1,4 @@
+import type { DType } from '../core/dtype.js';
 import type { AttrValue } from '../core/types.js';
 import type { Engine, Tensor } from '../engine/index.js';
 import { Backward, type Rule } from './rule.js';
@@ -22,12 +23,15 @@ export class OpEntry implements Entry {
     readonly attrs: Readonly<Record<string, AttrValue>>,
     readonly values: Readonly<Record<string, Value | undefined>>,
     readonly shapes: Readonly<Record<string, readonly number[]>>,
+    readonly dtypes: Readonly<Record<string, DType>>,
     readonly saved: Readonly<Record<string, Tensor>>,
     readonly out: Value,
   ) {}
 
   backward(gradient: Gradient): Iterable<void> {
-    this.rule.backward(new Backward(this.engine, this, gradient));
+    const b = new Backward(this.engine, this, gradient);
+    this.rule.backward(b);
+    b.finish();
     return DONE;
   }
 
@@ -75,7 +79,9 @@ export function abandon(entries: Entry[]): void {
   entries.length = 0;
 }
 
-/** The gradient that starts a backward pass. */
-export function seed(engine: Engine, value: Value, scale: number): void {
-  value.give(engine, Gradient.of(engine.ops.fill({ shape: [...value.shape], value: scale })));
+/** The gradient that starts a backward pass; a tensor of one element is read when its turn comes. */
+export function seed(engine: Engine, value: Value, scale: number | Tensor): void {
+  const shape = [...value.shape];
+  const { ops } = engine;
+  value.give(engine, Gradient.of(typeof scale === 'number' ? ops.fill({ shape, value: scale }) : ops.reshape(scale, { shape })));
 }

@@ -1,10 +1,11 @@
+import type { DType } from '../core/dtype.js';
 import { ArgumentError } from '../core/errors.js';
 import { resolveAttrs } from '../core/shapes.js';
 import type { Attrs, AttrValue, OpDecl, Sink } from '../core/types.js';
 import type { Engine, Graph, Tensor } from '../engine/index.js';
 import { Ops } from '../gen/ops.js';
 import { type Entry, OpEntry } from './entry.js';
-import type { Call, Rule } from './rule.js';
+import type { Call, Floating, Rule } from './rule.js';
 import { PACKS, RULES } from './rules/index.js';
 import { Value } from './value.js';
 
@@ -115,7 +116,7 @@ export class Recorder implements Sink<Tensor> {
     const extra = this.fillExtra(rule, call);
     const inputs = decl.inputs.map(({ name }, i) => extra[name] ?? call.inputs[i]);
     const out = rule.execute?.(call) ?? this.execute(decl, inputs, given)!;
-    const value = new Value(out.shape);
+    const value = new Value(out.shape, out.dtype);
     this.values.set(out, value);
     if (this.dry) {
       for (const tensor of Object.values(extra)) tensor.dispose();
@@ -123,7 +124,7 @@ export class Recorder implements Sink<Tensor> {
     }
     const saved: Record<string, Tensor> = {};
     for (const name of names) saved[name] = extra[name] ?? this.save(call, name, out);
-    this.entries.push(new OpEntry(this.keeper.engine, rule, call.attrs, call.byName, call.shapes, saved, value));
+    this.entries.push(new OpEntry(this.keeper.engine, rule, call.attrs, call.byName, call.shapes, call.dtypes, saved, value));
     return out;
   }
 
@@ -168,6 +169,7 @@ class RecordedCall implements Call {
   readonly engine: Engine;
   readonly byName: Record<string, Value | undefined> = {};
   readonly shapes: Record<string, readonly number[]> = {};
+  readonly dtypes: Record<string, DType> = {};
   private readonly given: Record<string, Tensor | undefined> = {};
 
   constructor(
@@ -185,6 +187,7 @@ class RecordedCall implements Call {
       this.given[name] = tensor;
       this.byName[name] = values[i];
       this.shapes[name] = tensor.shape;
+      this.dtypes[name] = tensor.dtype;
     }
   }
 
@@ -207,6 +210,10 @@ class RecordedCall implements Call {
 
   shape(name: string): readonly number[] {
     return this.shapes[name]!;
+  }
+
+  dtype(name: string): Floating {
+    return this.dtypes[name] as Floating;
   }
 
   attr<T extends AttrValue = number>(name: string): T {

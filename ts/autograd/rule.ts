@@ -1,7 +1,11 @@
+import type { DType } from '../core/dtype.js';
 import type { AttrValue } from '../core/types.js';
 import type { Engine, Tensor } from '../engine/index.js';
 import type { Ops } from '../gen/ops.js';
 import { Gradient, type Value } from './value.js';
+
+/** What has a gradient. */
+export type Floating = 'f32' | 'f16' | 'bf16';
 
 /** A call of an op that is about to be recorded. */
 export interface Call {
@@ -14,6 +18,8 @@ export interface Call {
   packed(name: string): boolean;
   tensor(name: string): Tensor;
   shape(name: string): readonly number[];
+  /** Of a floating-point input. */
+  dtype(name: string): Floating;
   attr<T extends AttrValue = number>(name: string): T;
 }
 
@@ -38,12 +44,14 @@ export interface Rule {
 /** What a rule sees in the backward pass: the gradient dy of the output, what was saved, and where gradients go. */
 export class Backward {
   readonly ops: Ops<Tensor>;
+  private readonly wide = new Map<Value, Tensor>();
 
   constructor(
     readonly engine: Engine,
     private readonly entry: {
       readonly values: Readonly<Record<string, Value | undefined>>;
       readonly shapes: Readonly<Record<string, readonly number[]>>;
+      readonly dtypes: Readonly<Record<string, DType>>;
       readonly saved: Readonly<Record<string, Tensor>>;
       readonly attrs: Readonly<Record<string, AttrValue>>;
     },
@@ -73,6 +81,11 @@ export class Backward {
     return this.entry.shapes[name]!;
   }
 
+  /** Of a floating-point input: a packed weight has that of the pack. */
+  dtype(name: string): Floating {
+    return this.entry.dtypes[name] as Floating;
+  }
+
   attr<T extends AttrValue = number>(name: string): T {
     return this.entry.attrs[name] as T;
   }
@@ -90,8 +103,26 @@ export class Backward {
     if (value) value.give(this.engine, this.gradient.share(value.shape, offset));
   }
 
-  /** The tensor to which kernels add the gradient of an input; undefined where none is needed. */
-  into(name: string): Tensor | undefined {
+  /** The tensor to which kernels add the gradient of an input, of its dtype; undefined where none is needed. */
+  intoOwn(name: string): Tensor | undefined {
     return this.entry.values[name]?.into(this.engine);
+  }
+
+  /** The same for kernels that add to f32 alone: an input of 16 bits gets the sum when the rule is done. */
+  into(name: string): Tensor | undefined {
+    const value = this.entry.values[name];
+    if (!value || value.dtype === 'f32') return value?.into(this.engine);
+    let sum = this.wide.get(value);
+    if (!sum) {
+      sum = this.ops.fill({ shape: [...value.shape] });
+      this.wide.set(value, sum);
+    }
+    return sum;
+  }
+
+  /** Hands over what was added in f32 for inputs of 16 bits. */
+  finish(): void {
+    for (const [value, sum] of this.wide) value.give(this.engine, Gradient.of(sum));
+    this.wide.clear();
   }
 }

@@ -67,7 +67,7 @@ export class Tape implements Graph {
     this.#check(true);
     if (grad.dtype !== 'f32' || showShape(grad.shape) !== showShape(tensor.shape))
       throw new ShapeError(`watch: grad is ${grad.dtype}${showShape(grad.shape)}, expected f32${showShape(tensor.shape)}`);
-    this.#leaf(tensor, new Value(tensor.shape, grad));
+    this.#leaf(tensor, new Value(tensor.shape, 'f32', grad));
   }
 
   /** Keeps the gradient of a tensor of this tape for gradOf(); one that is not recorded yet becomes a leaf. */
@@ -75,14 +75,17 @@ export class Tape implements Graph {
     this.#check(true);
     const value = this.#recorder.valueOf(tensor);
     if (value) value.retained = true;
-    else
+    else {
+      const { dtype } = tensor;
       this.#leaf(
         tensor,
         new Value(
           tensor.shape,
-          this.#scope.run(() => this.engine.ops.fill({ shape: [...tensor.shape] })),
+          dtype,
+          this.#scope.run(() => this.engine.ops.fill({ shape: [...tensor.shape], dtype })),
         ),
       );
+    }
   }
 
   /** The gradient of a watched or retained tensor; it belongs to whoever made it. */
@@ -106,7 +109,7 @@ export class Tape implements Graph {
     if (!to) return y;
     if (showShape(y.shape) !== showShape(x.shape))
       throw new ShapeError(`straightThrough: value is ${showShape(value.shape)}, x is ${showShape(x.shape)}: they must agree`);
-    const out = new Value(y.shape);
+    const out = new Value(y.shape, y.dtype);
     this.#recorder.setValue(y, out);
     this.#recorder.entries.push(new PassEntry(this.engine, to, out));
     return y;
@@ -127,22 +130,11 @@ export class Tape implements Graph {
    * one element or depends on no leaf, AbortError.
    */
   async backward(loss: Tensor, options: { scale?: number } = {}): Promise<void> {
-    this.#check(true);
-    const scale = checkNumber('backward: scale', options.scale ?? 1);
-    if (loss.size !== 1) throw new ArgumentError(`backward: the loss is ${showShape(loss.shape)}, expected a single element`);
-    const value = this.#recorder.valueOf(loss);
-    if (!value) throw new ArgumentError('backward: the loss does not depend on a watched tensor');
-    this.#state = 'spent';
+    const steps = this.#start(loss, checkNumber('backward: scale', options.scale ?? 1));
     const { entries } = this.#recorder;
-    const steps = walk(entries);
     try {
-      this.#scope.run(() => seed(this.engine, value, scale));
       for (;;) {
-        const ended = this.#scope.run(() => {
-          for (let i = 0; i < ENTRIES_PER_TURN; i++) if (steps.next().done) return true;
-          return false;
-        });
-        if (ended) return;
+        if (this.#advance(steps, ENTRIES_PER_TURN)) return;
         await this.engine.throttle();
         await nextTurn();
         throwIfAborted(this.#signal);
@@ -152,6 +144,39 @@ export class Tape implements Graph {
       steps.return(undefined);
       abandon(entries);
     }
+  }
+
+  /**
+   * backward() in one go, for steps that are captured: everything is enqueued before it returns. `scale`: also a tensor of one element,
+   * read by every replay.
+   */
+  backwardNow(loss: Tensor, options: { scale?: number | Tensor } = {}): void {
+    const { scale = 1 } = options;
+    const steps = this.#start(loss, typeof scale === 'number' ? checkNumber('backwardNow: scale', scale) : scale);
+    try {
+      this.#advance(steps, Number.POSITIVE_INFINITY);
+    } finally {
+      steps.return(undefined);
+      abandon(this.#recorder.entries);
+    }
+  }
+
+  #start(loss: Tensor, scale: number | Tensor): Generator<void> {
+    this.#check(true);
+    if (loss.size !== 1) throw new ArgumentError(`backward: the loss is ${showShape(loss.shape)}, expected a single element`);
+    const value = this.#recorder.valueOf(loss);
+    if (!value) throw new ArgumentError('backward: the loss does not depend on a watched tensor');
+    this.#state = 'spent';
+    this.#scope.run(() => seed(this.engine, value, scale));
+    return walk(this.#recorder.entries);
+  }
+
+  /** Goes through at most `most` records; whether all are done. */
+  #advance(steps: Generator<void>, most: number): boolean {
+    return this.#scope.run(() => {
+      for (let i = 0; i < most; i++) if (steps.next().done) return true;
+      return false;
+    });
   }
 
   /** Disposes every tensor of the tape; a second call does nothing. */

@@ -1,3 +1,4 @@
+import type { DType } from '../core/dtype.js';
 import type { Engine, Tensor } from '../engine/index.js';
 
 /** A gradient tensor; several values may hold the same memory, which is then read only. */
@@ -32,7 +33,7 @@ export class Gradient {
 
 const same = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((d, i) => d === b[i]);
 
-/** What a tape knows of a tensor that needs a gradient. */
+/** What a tape knows of a tensor that needs a gradient; the gradient has the dtype of the tensor. */
 export class Value {
   /** The sum of what its consumers have given so far. */
   grad: Gradient | undefined;
@@ -42,17 +43,23 @@ export class Value {
 
   constructor(
     readonly shape: readonly number[],
+    readonly dtype: DType,
     /** Leaves: where the gradient is added. */
     readonly accumulator?: Tensor,
   ) {}
 
-  /** Adds a gradient, which it takes over. */
+  /** Adds a gradient, which it takes over; one of another dtype is converted, as autocast's casts do it backward. */
   give(engine: Engine, given: Gradient): void {
     const { ops } = engine;
     let g = given;
-    if (!same(g.tensor.shape, this.shape)) {
-      g = given.share(this.shape);
+    if (g.tensor.dtype !== this.dtype) {
+      g = Gradient.of(ops.cast(given.tensor, { dtype: this.dtype }));
       given.release();
+    }
+    if (!same(g.tensor.shape, this.shape)) {
+      const shaped = g.share(this.shape);
+      g.release();
+      g = shaped;
     }
     if (this.accumulator) {
       ops.accumulate(this.accumulator, g.tensor);
@@ -82,7 +89,7 @@ export class Value {
     const { ops } = engine;
     const shape = [...this.shape];
     if (!this.grad) {
-      this.grad = Gradient.of(ops.fill({ shape }));
+      this.grad = Gradient.of(ops.fill({ shape, dtype: this.dtype }));
     } else if (!this.grad.exclusive) {
       const copy = Gradient.of(ops.reshape(this.grad.tensor, { shape }));
       this.grad.release();

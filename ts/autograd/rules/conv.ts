@@ -1,7 +1,7 @@
 // Convolution. The gradient of the input is a plain convolution of the dilated gradient with the turned, transposed kernel.
 import type { Tensor } from '../../engine/index.js';
 import type { Backward, Rule } from '../rule.js';
-import { needPack } from './linear.js';
+import { biasGradient, needPack, productGradient } from './linear.js';
 
 type Algo = 'direct' | 'winograd2' | 'winograd4';
 
@@ -11,7 +11,8 @@ export const conv2d: Rule = {
     return [...(c.needs('w') ? ['x'] : []), ...(c.needs('x') ? ['w'] : [])];
   },
   backward: (b) => {
-    const { ops, dy } = b;
+    const { ops } = b;
+    const dy = productGradient(b);
     const [alpha, beta] = [b.attr('alpha'), b.attr('beta')];
     const dw = b.into('w');
     if (dw)
@@ -23,15 +24,16 @@ export const conv2d: Rule = {
         upsample: b.attr('upsample'),
         alpha,
       });
-    else b.give('bias', () => ops.affine(ops.sumTo(dy, { shape: b.shape('bias') }), { mul: alpha }));
-    b.give('x', () => inputGradient(b, alpha));
+    else b.give('bias', () => ops.affine(biasGradient({ ops, dy: b.dy, shape: b.shape('bias') }), { mul: alpha }));
+    b.give('x', () => inputGradient(b, dy, alpha));
+    if (dy !== b.dy) dy.dispose();
     if (beta === 1) b.pass('residual');
-    else b.give('residual', () => ops.affine(dy, { mul: beta }));
+    else b.give('residual', () => ops.affine(b.dy, { mul: beta }));
   },
 };
 
-function inputGradient(b: Backward, alpha: number): Tensor {
-  const { ops, dy } = b;
+function inputGradient(b: Backward, dy: Tensor, alpha: number): Tensor {
+  const { ops } = b;
   const [kernel, stride, upsample, before, after] = ['kernel', 'stride', 'upsample', 'padBefore', 'padAfter'].map((name) =>
     b.attr(name),
   ) as [number, number, number, number, number];
@@ -42,8 +44,10 @@ function inputGradient(b: Backward, alpha: number): Tensor {
   const padAfter = Math.max(need(h, 1), need(w, 2));
   const same = kernel === 3 && stride === 1 && before === 1 && after === 1;
   const algo = same ? b.attr<Algo>('algo') : 'direct';
-  const weight = ops.convPack(b.saved('w'), { algo, transpose: true });
-  let dx = ops.conv2d(spread, weight, { o: channels, kernel, padBefore: kernel - 1 - before, padAfter, algo, alpha });
+  const weight = ops.convPack(b.saved('w'), { algo, transpose: true, dtype: b.dtype('w') });
+  // Enlargements are undone in f32.
+  const dtype = upsample === 1 ? b.dtype('x') : 'f32';
+  let dx = ops.conv2d(spread, weight, { o: channels, kernel, padBefore: kernel - 1 - before, padAfter, algo, alpha, dtype });
   for (const [axis, size] of [
     [1, h * upsample],
     [2, w * upsample],

@@ -109,7 +109,7 @@ export const broadcastTo: Rule = {
   backward: (b) => b.give('x', () => b.ops.sumTo(b.dy, { shape: b.shape('x') })),
 };
 
-/** Gradients are f32 whatever the dtype; integers have none. */
+/** The gradient is cast back where it is given; integers have none. */
 export const cast: Rule = {
   constant: (c) => ['i32', 'u8'].includes(c.attr<string>('dtype')),
   saves: () => [],

@@ -35,13 +35,13 @@ export const slice: Rule = {
     const [shape, axis, start] = [b.shape('x'), b.attr('axis'), b.attr('start')];
     const step = stride(shape, axis);
     if (step !== undefined) {
-      const part = b.engine.view(b.into('x')!, start * step, b.dy.shape);
+      const part = b.engine.view(b.intoOwn('x')!, start * step, b.dy.shape);
       b.ops.accumulate(part, b.dy);
       part.dispose();
       return;
     }
     b.give('x', () => {
-      const dx = b.ops.fill({ shape: [...shape] });
+      const dx = b.ops.fill({ shape: [...shape], dtype: b.dtype('x') });
       b.ops.writeSlice(dx, b.dy, { axis, start });
       return dx;
     });
