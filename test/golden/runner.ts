@@ -1,6 +1,6 @@
 // Finds golden cases, runs each with the file of its kind, and reports one line per tensor.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname, extname, join, relative } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { createEngine, type Engine, openCheckpoint } from '../../ts/index.js';
 import type { CaseJson, Check, GoldenCase, IoData, IoTensor, KindRunner } from './kind.js';
@@ -58,7 +58,7 @@ export async function loadCase(dir: string, root: string): Promise<GoldenCase> {
 function kindFile(json: CaseJson): { file: string } | { skip: string } {
   if (!FAMILIES.includes(json.family)) return { skip: `family ${json.family} is not built yet` };
   const kind = json.kind ?? '';
-  const file = join(dirname(fileURLToPath(import.meta.url)), 'kinds', `${kind}.ts`);
+  const file = join(dirname(fileURLToPath(import.meta.url)), 'kinds', `${kind}${extname(import.meta.url)}`);
   if (/^[a-z-]+$/.test(kind) && existsSync(file)) return { file };
   throw new Error(`unknown kind ${JSON.stringify(json.kind)}`);
 }
