@@ -127,6 +127,10 @@ async function cudaEmulated({ root, tally }) {
     const suites = testFiles(root, (name) => isParity(name) || (isCuda(name) && order === 'ascending'));
     await runSuites({ root, tally }, suites, { env, label: ` (${EMULATED}, threads ${order})` });
   }
+  await goldenCases({ root, tally }, goldenSet(root), {
+    env: { NEXTSCALE_ADDON: copy, NEXTSCALE_DEVICE: 'cuda' },
+    label: ` (${EMULATED})`,
+  });
 }
 
 async function cudaOnDevice({ root, tally }) {
@@ -140,23 +144,27 @@ async function docs({ root, tally }) {
   await runSuites({ root, tally }, testFiles(root, isDocs));
 }
 
-async function golden({ root, tally }) {
-  const shared = process.env.NEXTSCALE_GOLDEN ?? join(root, '..', 'shared', 'golden');
-  const folders = [join(root, 'test', 'golden', 'set'), ...(process.env.NEXTSCALE_GOLDEN || existsSync(shared) ? [shared] : [])];
-  for (const folder of folders) {
-    const args = ['--import', 'tsx', join('test', 'golden', 'run.ts'), folder];
-    const run = await runChild(process.execPath, args, { cwd: root, timeoutS: 1200 });
-    const skips = [...run.stdout.matchAll(/^(\S+) SKIP (.*)$/gm)].map((match) => match[1]);
-    const shown = run.output
-      .split('\n')
-      .filter((line) => !/ (ok|SKIP .*)$/.test(line))
-      .join('\n');
-    tally.add(
-      `golden ${folder}`,
-      { ...readLastLine(run), reason: `${skips.length} cases: ${skips.join(', ')}` },
-      { ...run, output: shown },
-    );
-  }
+async function golden(context) {
+  const shared = process.env.NEXTSCALE_GOLDEN ?? join(context.root, '..', 'shared', 'golden');
+  await goldenCases(context, goldenSet(context.root));
+  if (process.env.NEXTSCALE_GOLDEN || existsSync(shared)) await goldenCases(context, shared);
+}
+
+const goldenSet = (root) => join(root, 'test', 'golden', 'set');
+
+async function goldenCases({ root, tally }, folder, { env, label = '' } = {}) {
+  const args = ['--import', 'tsx', join('test', 'golden', 'run.ts'), folder];
+  const run = await runChild(process.execPath, args, { cwd: root, env, timeoutS: 1200 });
+  const skips = [...run.stdout.matchAll(/^(\S+) SKIP (.*)$/gm)].map((match) => match[1]);
+  const shown = run.output
+    .split('\n')
+    .filter((line) => !/ (ok|SKIP .*)$/.test(line))
+    .join('\n');
+  tally.add(
+    `golden ${folder}${label}`,
+    { ...readLastLine(run), reason: `${skips.length} cases: ${skips.join(', ')}` },
+    { ...run, output: shown },
+  );
 }
 
 async function runSuites({ root, tally }, suites, { env, slower = 1, label = '', reason } = {}) {
