@@ -26,7 +26,8 @@ Slot* Slots::open(SlotRef ref, const TensorInfo& info) {
 
 bool Slots::reserve(Slot& slot, Status& status, bool constant) {
   auto storage = std::make_shared<Storage>();
-  storage->block = arena_ ? arena_->take(slot.bytes, status) : memory_.take(slot.bytes, status);
+  // A block that was used before in the capture is written again by every replay: no place for a constant.
+  storage->block = arena_ && !constant ? arena_->take(slot.bytes, status) : memory_.take(slot.bytes, status);
   if (!storage->block.data) return false;
   storage->arena = arena_;
   storage->constant = constant;

@@ -81,6 +81,30 @@ test('tensors made inside from data are constants; views and several outputs wor
     capture.dispose();
   }));
 
+test('a constant made after temporaries lies where no replay writes', () =>
+  using({ threads: 1 }, async (e) => {
+    const x = e.tensor(f32(1, 2), [2]);
+    const capture = e.capture(() => {
+      let y = e.ops.affine(x, { mul: 1 });
+      for (let i = 0; i < 4; i++) {
+        const before = y;
+        y = e.ops.affine(before, { add: 1 });
+        before.dispose();
+      }
+      const constant = e.tensor(f32(10, 20), [2]);
+      const sum = e.ops.binary(y, constant, { fn: 'add' });
+      constant.dispose();
+      return e.ops.affine(sum, { mul: 2 });
+    });
+    for (let i = 0; i < 3; i++) {
+      assert.equal(await floats(capture.outputs), [2 * (15 + i), 2 * (26 + i)]);
+      x.write(f32(2 + i, 3 + i));
+      capture.replay();
+    }
+    capture.outputs.dispose();
+    capture.dispose();
+  }));
+
 test('memory is stable over 1000 replays; dispose frees all of it', () =>
   using({ threads: 1, maxCachedBytes: 0 }, async (e) => {
     const w = e.tensor(new Float32Array(64 * 64).fill(0.01), [1, 64, 64]);
