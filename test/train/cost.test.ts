@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { VarModel, varConfig } from '../../ts/models/var/index.js';
 import { VqvaeModel, vqvaeConfig } from '../../ts/models/vqvae/index.js';
-import { stateBytes, varCost, varForwardFlops, vqvaeForwardFlops } from '../../ts/train/cost.js';
+import { memoryOf, stateBytes, varCost, varForwardFlops, vqvaeForwardFlops } from '../../ts/train/cost.js';
 
 /** Side of the feature map that a convolution writes, from its name. */
 function sideOf(name: string, levels: number, latent: number): number {
@@ -37,10 +37,11 @@ test('linear layers of a VAR: the count over its weights and attention', () => {
   }
   const flops = varForwardFlops(config);
   assert.ok(flops > linear && flops < 1.25 * linear, `${flops / linear}`);
-  const plain = varCost(config, 2, 0, {}).flopsPerIt;
+  const none = { stateBytes: 0, packedBytes: 0 };
+  const plain = varCost(config, 2, none, {}).flopsPerIt;
   assert.is(plain, 6 * flops);
-  assert.is(varCost(config, 2, 0, { recompute: true }).flopsPerIt, 8 * flops);
-  assert.ok(varCost(config, 2, 0, { encoder: vqvaeConfig({}) }).flopsPerIt > plain);
+  assert.is(varCost(config, 2, none, { recompute: true }).flopsPerIt, 8 * flops);
+  assert.ok(varCost(config, 2, none, { encoder: vqvaeConfig({}) }).flopsPerIt > plain);
 });
 
 test('bytes of the state', () => {
@@ -48,6 +49,13 @@ test('bytes of the state', () => {
   assert.is(stateBytes(1000, { bits: 32, opt: 'adamw', ema: true }), 20_000);
   assert.is(stateBytes(256_000, { bits: 8, opt: 'adamw', ema: false }), 256_000 * 10 + 8000);
   assert.is(stateBytes(1000, { bits: 32, opt: 'sgd', ema: false }), 12_000);
+});
+
+test('the precision halves the copies of the weights, not the state', () => {
+  const memory = (precision: 'f32' | 'f16' | 'bf16') => memoryOf(1000, { bits: 32, opt: 'adamw', ema: false, precision });
+  assert.equal(memory('f32'), { stateBytes: 16_000, packedBytes: 4000 });
+  assert.equal(memory('f16'), { stateBytes: 16_000, packedBytes: 2000 });
+  assert.equal(memory('bf16'), memory('f16'));
 });
 
 test.run();

@@ -5,12 +5,12 @@ import type { Batch } from '../data/index.js';
 import type { Engine } from '../engine/index.js';
 import type { VarConfig } from '../models/var/index.js';
 import type { VqvaeConfig } from '../models/vqvae/index.js';
-import type { RunParts } from '../train/build.js';
+import { precisionOf, type RunParts } from '../train/build.js';
 import { buildVar, type VarBuildOptions } from '../train/build-var.js';
 import { buildVqvae } from '../train/build-vqvae.js';
 import type { VarArgs } from '../train/config/var.js';
 import type { VqvaeArgs } from '../train/config/vqvae.js';
-import { type Cost, stateBytes, varCost, vqvaeCost } from '../train/cost.js';
+import { type Cost, memoryOf, varCost, vqvaeCost } from '../train/cost.js';
 import { type TrainResult, train } from '../train/index.js';
 import { exportWeights } from '../train/weights.js';
 import { bytes, type CommonOptions, type Context, duration } from './context.js';
@@ -35,12 +35,12 @@ export interface Prepared {
 }
 
 export function prepareVqvae(args: VqvaeArgs, signal: AbortSignal): Prepared {
-  const state = (parts: RunParts) => stateBytes(parts.optimizer.parameters, stateOptions(args));
+  const memory = (parts: RunParts) => memoryOf(parts.optimizer.parameters, stateOptions(args));
   return {
     family: 'vqvae',
     args,
     build: async (engine, synthetic) => (await buildVqvae(engine, args, { synthetic, signal })) as unknown as RunParts,
-    cost: (parts) => vqvaeCost(parts.model as VqvaeConfig, args.batch_size, state(parts), args.ckpt_blocks),
+    cost: (parts) => vqvaeCost(parts.model as VqvaeConfig, args.batch_size, memory(parts), args.ckpt_blocks),
   };
 }
 
@@ -50,13 +50,18 @@ export function prepareVar(args: VarArgs, signal: AbortSignal, start?: VarBuildO
     args,
     build: async (engine, synthetic) => await buildVar(engine, args, { synthetic, signal, ...(start ? { start } : {}) }),
     cost: (parts) => {
-      const state = stateBytes(parts.optimizer.parameters, stateOptions(args));
-      return varCost(parts.model as VarConfig, args.batch_size, state, { encoder: parts.encoder, recompute: args.ckpt_blocks });
+      const memory = memoryOf(parts.optimizer.parameters, stateOptions(args));
+      return varCost(parts.model as VarConfig, args.batch_size, memory, { encoder: parts.encoder, recompute: args.ckpt_blocks });
     },
   };
 }
 
-const stateOptions = (args: VarArgs | VqvaeArgs) => ({ bits: args.opt_bits, opt: args.opt, ema: args.ema > 0 });
+const stateOptions = (args: VarArgs | VqvaeArgs) => ({
+  bits: args.opt_bits,
+  opt: args.opt,
+  ema: args.ema > 0,
+  precision: precisionOf(args),
+});
 
 export function openEngine({ device, threads }: DeviceOptions, tf32 = false): Promise<Engine> {
   // A step frees all its activations and takes them again: memory given back in between would be cleared page by page.
@@ -64,16 +69,20 @@ export function openEngine({ device, threads }: DeviceOptions, tf32 = false): Pr
   return openDevice({ device, threads, tf32 }, { maxCachedBytes });
 }
 
+/** --tf32 is on unless said, as in the reference; a CPU has none. */
+export const usesTf32 = ({ device }: DeviceOptions, { tf32 }: VarArgs | VqvaeArgs): boolean => device === 'cuda' && tf32;
+
 /** What will happen, before it does. */
 function summary(parts: RunParts, prepared: Prepared, engine: Engine): string {
   const { args } = prepared;
   const { config, batches, optimizer, notes } = parts;
   const steps = Math.floor((config.ep * batches.iters) / config.ac);
-  const { flopsPerIt, stateBytes: state } = prepared.cost(parts);
+  const { flopsPerIt, stateBytes: state, packedBytes: packed } = prepared.cost(parts);
+  const numbers = { f32: 'f32', f16: 'f16 with a scaled loss', bf16: 'bf16' }[precisionOf(args)];
   const device = `${engine.device}, ${engine.describe().threads} threads`;
   return [
     ...notes,
-    `[INIT][#para] ${prepared.family === 'var' ? 'VAR' : 'VAE'}=${(optimizer.parameters / 1e6).toFixed(2)}M  (values, gradients, moments: ${bytes(state)})`,
+    `[INIT][#para] ${prepared.family === 'var' ? 'VAR' : 'VAE'}=${(optimizer.parameters / 1e6).toFixed(2)}M  (values, gradients, moments: ${bytes(state)}; weights of a step, ${numbers}: ${bytes(packed)})`,
     `global bs=${args.glb_batch_size}, ac=${config.ac}, tlr=${config.tlr}, wd=${config.twd}..${config.twde}, sche=${config.sche}, wp=${config.wp} ep, tclip=${config.tclip}`,
     `${config.ep} epochs x ${batches.iters} iterations, ${steps} steps of ${((flopsPerIt * config.ac) / 1e9).toFixed(1)} GFLOP on ${device}`,
   ].join('\n');
@@ -82,7 +91,7 @@ function summary(parts: RunParts, prepared: Prepared, engine: Engine): string {
 /** Trains to the end or to the signal; writes the final weights beside the checkpoints. */
 export async function runTraining(ctx: Context, prepared: Prepared, options: RunOptions, command: string): Promise<TrainResult> {
   const { args } = prepared;
-  const engine = await openEngine(options);
+  const engine = await openEngine(options, usesTf32(options, args));
   try {
     const parts = await prepared.build(engine, false);
     try {
@@ -107,7 +116,7 @@ async function runParts(
   options: RunOptions,
   command: string,
 ): Promise<TrainResult> {
-  const { config, batches, task, optimizer, validation, model, mayChange } = parts;
+  const { config, graph, batches, task, optimizer, validation, model, mayChange } = parts;
   const { args } = prepared;
   const expected = {
     maxIt: config.ep * batches.iters,
@@ -122,6 +131,7 @@ async function runParts(
       batches,
       ...(validation ? { validation } : {}),
       config,
+      graph,
       args: { ...args },
       model,
       mayChange,

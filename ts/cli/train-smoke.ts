@@ -6,7 +6,7 @@ import type { Engine } from '../engine/index.js';
 import type { RunParts } from '../train/build.js';
 import { type TrainEvent, type TrainResult, train } from '../train/index.js';
 import type { Context } from './context.js';
-import { openEngine, type Prepared, type RunOptions } from './train-run.js';
+import { openEngine, type Prepared, type RunOptions, usesTf32 } from './train-run.js';
 
 interface Outcome {
   losses: number[];
@@ -20,7 +20,7 @@ const ITERATIONS = 2;
 
 export async function smoke(ctx: Context, prepared: Prepared, options: RunOptions): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'nextscale-smoke-'));
-  const engine = await openEngine(options);
+  const engine = await openEngine(options, usesTf32(options, prepared.args));
   try {
     const whole = await attempt(ctx, prepared, engine, join(folder, 'whole'));
     await attempt(ctx, prepared, engine, join(folder, 'resumed'), 1);
@@ -64,7 +64,7 @@ async function attempt(ctx: Context, prepared: Prepared, engine: Engine, out: st
 }
 
 async function trainShort(parts: RunParts, out: string, signal: AbortSignal, onEvent: (event: TrainEvent) => void): Promise<TrainResult> {
-  const { task, optimizer, batches, config } = parts;
+  const { task, optimizer, batches, config, graph } = parts;
   const short = {
     ...batches,
     iters: ITERATIONS,
@@ -76,6 +76,7 @@ async function trainShort(parts: RunParts, out: string, signal: AbortSignal, onE
     optimizer,
     batches: Object.assign(Object.create(batches) as typeof batches, short),
     config: quick,
+    graph,
     out,
     signal,
     onEvent,

@@ -92,7 +92,7 @@ export class AdamW extends Optimizer {
     for (const { m, v, mScale, vScale } of this.moments) for (const tensor of [m, v, mScale, vScale]) tensor?.dispose();
   }
 
-  protected update({ range, lr, weightDecay }: RangeStep, call: { stats: Tensor; invScale: number; maxNorm: number }): void {
+  protected update({ range, lr, weightDecay, dynamic }: RangeStep, call: { stats: Tensor; invScale: number; maxNorm: number }): void {
     const { engine, buckets } = this.params;
     const { values, grads } = buckets[range.bucket]!;
     const size = [range.end - range.begin];
@@ -101,7 +101,8 @@ export class AdamW extends Optimizer {
     const grad = engine.view(grads!, range.begin, size);
     const { stats, invScale, maxNorm } = call;
     const [beta1, beta2] = this.betas;
-    const attrs = { lr, beta1, beta2, eps: this.eps, weightDecay, decoupled: this.decoupled, step: this.steps, stats, invScale, maxNorm };
+    const rates = { lr, weightDecay, step: this.steps, invScale, dynamic };
+    const attrs = { ...rates, beta1, beta2, eps: this.eps, decoupled: this.decoupled, stats, maxNorm };
     if (mScale && vScale) engine.ops.adamw8(param, grad, m, v, mScale, vScale, attrs);
     else engine.ops.adamw(param, grad, m, v, attrs);
   }

@@ -8,6 +8,8 @@ export interface RangeStep {
   readonly range: ParamRange;
   readonly lr: number;
   readonly weightDecay: number;
+  /** [4] f32: lr, weight decay, step and inverse scale, which are read from it instead. */
+  readonly dynamic?: Tensor;
 }
 
 export interface StepCall {
@@ -66,6 +68,11 @@ export abstract class Optimizer {
       for (const group of call.groups) this.update(group, { stats, invScale, maxNorm });
       return stats;
     });
+  }
+
+  /** A recorded step was enqueued again. */
+  repeated(): void {
+    this.taken++;
   }
 
   /** The last step found gradients that are not finite and was not taken. */

@@ -41,13 +41,14 @@ export class SGD extends Optimizer {
     for (const tensor of [...this.views.values(), ...this.velocity]) tensor.dispose();
   }
 
-  protected update({ range, lr, weightDecay }: RangeStep, call: { stats: Tensor; invScale: number; maxNorm: number }): void {
+  protected update({ range, lr, weightDecay, dynamic }: RangeStep, call: { stats: Tensor; invScale: number; maxNorm: number }): void {
     const { engine, buckets } = this.params;
     const { values, grads } = buckets[range.bucket]!;
     const part = (flat: Tensor) => engine.view(flat, range.begin, [range.end - range.begin]);
     const flat = this.velocity[range.bucket];
     const { momentum, nesterov } = this;
-    engine.ops.sgd(part(values), part(grads!), { lr, weightDecay, momentum, nesterov, velocity: flat && part(flat), ...call });
+    const velocity = flat && part(flat);
+    engine.ops.sgd(part(values), part(grads!), { lr, weightDecay, dynamic, momentum, nesterov, velocity, ...call });
   }
 
   protected torchOptions(weightDecay: number): TorchOptions {

@@ -3,7 +3,7 @@ import type { Engine } from '../engine/index.js';
 import type { VarConfig } from '../models/var/index.js';
 import { type VqvaeConfig, VqvaeModel, vqvaeConfig } from '../models/vqvae/index.js';
 import { InitSource, type WeightSource } from '../nn/index.js';
-import { checkPrecision, closeAll, type Data, loopConfig, makeOptimizer, openImages, openTokens, type RunParts } from './build.js';
+import { closeAll, type Data, graphOf, loopConfig, makeOptimizer, openImages, openTokens, precisionOf, type RunParts } from './build.js';
 import type { BuildOptions } from './build-vqvae.js';
 import { VAR_CHANGEABLE, type VarArgs } from './config/var.js';
 import { VarTask, type VarTrainOptions } from './var/index.js';
@@ -59,6 +59,7 @@ function taskOptions(args: VarArgs, config: Partial<VarConfig>): VarTrainOptions
     seed,
     labelSmooth,
     checkpointing,
+    precision: precisionOf(args),
     progressive: pg > 0 ? { pg, pg0, pgwp, wp } : {},
     ...(drop_path >= 0 ? { dropPathRate: drop_path } : {}),
     init: { initStd, initHead, initAdaln, initAdalnGamma },
@@ -74,7 +75,6 @@ async function openData(args: VarArgs, tokenizer: Tokenizer, reso: number, optio
 
 /** Task, optimizer and data of a VAR run. Throws ArgumentError, CheckpointError, DatasetError. */
 export async function buildVar(engine: Engine, args: VarArgs, options: VarBuildOptions = {}): Promise<RunParts> {
-  checkPrecision(args, engine);
   const tokenizer = await tokenizerOf(args, options.synthetic === true);
   let data: Data | undefined;
   let opened: OpenedFile | undefined;
@@ -98,6 +98,7 @@ export async function buildVar(engine: Engine, args: VarArgs, options: VarBuildO
         batches,
         validation,
         config: loopConfig(args),
+        graph: graphOf(args, engine),
         mayChange: VAR_CHANGEABLE,
         model,
         stateKey: 'var_wo_ddp',

@@ -1,7 +1,7 @@
 import type { BatchSource, ImageBatch } from '../data/index.js';
 import type { Engine } from '../engine/index.js';
 import { type VqvaeConfig, vqvaeConfig } from '../models/vqvae/index.js';
-import { checkPrecision, closeAll, loopConfig, makeOptimizer, openImages, type RunParts } from './build.js';
+import { closeAll, graphOf, loopConfig, makeOptimizer, openImages, precisionOf, type RunParts } from './build.js';
 import { VQVAE_CHANGEABLE, type VqvaeArgs } from './config/vqvae.js';
 import { VqvaeTask, type VqvaeTrainOptions } from './vqvae/index.js';
 import { openWeightsFile } from './weights.js';
@@ -41,6 +41,7 @@ function taskOptions(args: VqvaeArgs, config: VqvaeConfig): VqvaeTrainOptions {
     eini,
     phiIdentity: args.phi_identity,
     checkpointing: args.ckpt_blocks,
+    precision: precisionOf(args),
     winograd,
     kmeans: args.kmeans && args.from === '' ? { batches: args.kmeans_batches, iterations: args.kmeans_it } : false,
     restart: args.restart > 0 ? { after: args.restart, below: args.restart_below } : false,
@@ -49,7 +50,6 @@ function taskOptions(args: VqvaeArgs, config: VqvaeConfig): VqvaeTrainOptions {
 
 /** Task, optimizer and data of a VQVAE run. */
 export async function buildVqvae(engine: Engine, args: VqvaeArgs, { synthetic, signal }: BuildOptions = {}): Promise<RunParts<ImageBatch>> {
-  checkPrecision(args, engine);
   const config = vqvaeModelOf(args);
   const data = await openImages(args, { reso: args.data_load_reso, synthetic, signal });
   const opened = args.from === '' ? undefined : await openWeightsFile(args.from, 'vqvae');
@@ -68,6 +68,7 @@ export async function buildVqvae(engine: Engine, args: VqvaeArgs, { synthetic, s
       batches,
       validation,
       config: loopConfig(args),
+      graph: graphOf(args, engine),
       mayChange: VQVAE_CHANGEABLE,
       model: config,
       notes,

@@ -1,5 +1,5 @@
 // From options to the parts of a run: engine in, task, optimizer and data out.
-import { ArgumentError, UnsupportedError } from '../core/errors.js';
+import { ArgumentError } from '../core/errors.js';
 import {
   type Batch,
   type BatchSource,
@@ -12,7 +12,7 @@ import {
 } from '../data/index.js';
 import type { Engine } from '../engine/index.js';
 import type { VqvaeConfig } from '../models/vqvae/index.js';
-import type { Parameters } from '../nn/index.js';
+import type { Parameters, Precision } from '../nn/index.js';
 import { AdamW, EMA, GradScaler, OptimizerStep, SGD } from '../optim/index.js';
 import type { Derived, SharedArgs } from './config/shared.js';
 import { LOOP_DEFAULTS, type LoopConfig } from './loop-config.js';
@@ -28,6 +28,8 @@ export interface RunParts<B extends Batch = Batch> {
   readonly batches: BatchSource<B>;
   readonly validation: BatchSource<B> | undefined;
   readonly config: LoopConfig;
+  /** Whether steps are recorded as graphs. */
+  readonly graph: boolean;
   /** Options that may differ when the run is resumed. */
   readonly mayChange: ReadonlySet<string>;
   /** The VQVAE that encodes every batch, where one does. */
@@ -43,12 +45,12 @@ export interface RunParts<B extends Batch = Batch> {
 
 export type Args = SharedArgs & Derived;
 
-/** Throws UnsupportedError that says what the device can. */
-export function checkPrecision(args: Args, engine: Engine): void {
-  if (args.fp16 === 0) return;
-  const asked = args.fp16 === 1 ? 'fp16' : 'bf16';
-  throw new UnsupportedError(`--fp16 ${args.fp16}: device ${engine.device} cannot train in ${asked}; it can train in f32 (--fp16 0)`);
-}
+/** What --fp16 0, 1, 2 stand for. */
+export const precisionOf = ({ fp16 }: Pick<SharedArgs, 'fp16'>): Precision => (['f32', 'f16', 'bf16'] as const)[fp16];
+
+/** Whether steps are recorded as graphs: as asked, otherwise where calls cost more than on the CPU. */
+export const graphOf = ({ graph }: Pick<SharedArgs, 'graph'>, engine: Engine): boolean =>
+  graph === -1 ? engine.device !== 'cpu' : graph === 1;
 
 export function loopConfig(args: Args): LoopConfig {
   const { ep, tlr, twd, twde } = args;

@@ -1,13 +1,19 @@
 // Work and memory of a training run, from its configuration: multiply-adds count twice, a backward pass is two forward passes.
 import type { VarConfig } from '../models/var/index.js';
 import type { VqvaeConfig } from '../models/vqvae/index.js';
+import type { Precision } from '../nn/index.js';
 
 export interface Cost {
   /** Of one iteration, forward and backward. */
   flopsPerIt: number;
-  /** Parameters, gradients, moments and averages. */
+  /** Parameters, gradients, moments and averages; f32 whatever the precision. */
   stateBytes: number;
+  /** The copies of the weights, in the precision of a step, that its products read. */
+  packedBytes: number;
 }
+
+/** What a run holds besides activations. */
+export type Memory = Pick<Cost, 'stateBytes' | 'packedBytes'>;
 
 /** FLOPs of one image through encoder, or encoder and decoder: convolutions, attention, quantizer. */
 export function vqvaeForwardFlops(config: VqvaeConfig, parts: 'encoder' | 'both'): number {
@@ -56,19 +62,24 @@ export function varForwardFlops(config: VarConfig): number {
 }
 
 /** `recompute`: with gradient checkpointing every block runs forward twice. */
-export function vqvaeCost(config: VqvaeConfig, batch: number, state: number, recompute = false): Cost {
-  return { flopsPerIt: (recompute ? 4 : 3) * batch * vqvaeForwardFlops(config, 'both'), stateBytes: state };
+export function vqvaeCost(config: VqvaeConfig, batch: number, memory: Memory, recompute = false): Cost {
+  return { flopsPerIt: (recompute ? 4 : 3) * batch * vqvaeForwardFlops(config, 'both'), ...memory };
 }
 
 /** `encoder`: the VQVAE that encodes every batch; absent with a token cache. */
-export function varCost(config: VarConfig, batch: number, state: number, more: { encoder?: VqvaeConfig; recompute?: boolean }): Cost {
+export function varCost(config: VarConfig, batch: number, memory: Memory, more: { encoder?: VqvaeConfig; recompute?: boolean }): Cost {
   const forward = varForwardFlops(config);
   const encode = more.encoder ? vqvaeForwardFlops(more.encoder, 'encoder') : 0;
-  return { flopsPerIt: batch * ((more.recompute ? 4 : 3) * forward + encode), stateBytes: state };
+  return { flopsPerIt: batch * ((more.recompute ? 4 : 3) * forward + encode), ...memory };
 }
 
 /** Bytes that values, gradients, moments and an average of `parameters` elements take. */
 export function stateBytes(parameters: number, options: { bits: 32 | 8; opt: string; ema: boolean }): number {
   const moments = options.opt === 'sgd' ? 4 : options.bits === 8 ? 2 * (1 + 4 / 256) : 8;
   return Math.round(parameters * (8 + moments + (options.ema ? 4 : 0)));
+}
+
+/** Bytes of the state and of the weights as a step of this precision packs them (nearly all parameters are packed). */
+export function memoryOf(parameters: number, options: { bits: 32 | 8; opt: string; ema: boolean; precision: Precision }): Memory {
+  return { stateBytes: stateBytes(parameters, options), packedBytes: parameters * (options.precision === 'f32' ? 4 : 2) };
 }

@@ -91,7 +91,7 @@ export interface CheckpointEvent {
   best?: string;
 }
 
-export type WarningCode = 'skipped' | 'rewind' | 'checkpoint' | 'config' | 'task' | 'data';
+export type WarningCode = 'graph' | 'skipped' | 'rewind' | 'checkpoint' | 'config' | 'task' | 'data';
 
 export interface WarningEvent {
   type: 'warning';

@@ -17,6 +17,7 @@ import { RunLog } from './run-log.js';
 import { encodeState } from './saved.js';
 import { SkippedImages } from './skipped.js';
 import { assemble, takeBack } from './snapshot.js';
+import { type StepGraphs, stepGraphs } from './step-graphs.js';
 import { CheckpointStore } from './store.js';
 import type { Metrics, StepInfo, StepResult } from './task.js';
 
@@ -58,6 +59,8 @@ class Run<B extends Batch> {
   /** The first loss of the accumulation under way that was not finite. */
   private badLoss: number | undefined;
   private readonly skippedImages: SkippedImages;
+  /** Where steps are recorded. */
+  private graphs: StepGraphs | undefined;
 
   private constructor(
     private readonly options: TrainOptions<B>,
@@ -143,6 +146,7 @@ class Run<B extends Batch> {
     const maxIt = config.ep * this.iters;
     const { parameters } = options.optimizer;
     this.reporter.emit({ type: 'start', out, family: task.family, ep, it, itersPerEp: this.iters, maxIt, parameters });
+    this.graphs = stepGraphs(options, (why) => this.reporter.warn('graph', why));
     for (const message of found?.warnings ?? []) this.reporter.warn('checkpoint', `${message}; an older checkpoint is taken`);
     if (!found) return await this.prepare();
     this.reporter.emit({ type: 'resume', path: found.path, ep, it, gIt });
@@ -167,6 +171,7 @@ class Run<B extends Batch> {
   }
 
   async close(): Promise<void> {
+    this.graphs?.dispose();
     try {
       await this.log.close();
     } finally {
@@ -203,18 +208,11 @@ class Run<B extends Batch> {
     const { ep, it, gIt } = state;
     const point = ratesAt(config, iters, gIt);
     const rates = { ...point, ...annealGroups(optimizer.groups, point) };
-    if (gIt % config.ac === 0) optimizer.zeroGrads();
     const stepping = (gIt + 1) % config.ac === 0;
     const [log, detailed, print] = [plan.logs(it, gIt), plan.detailed(gIt), plan.prints(it)];
     const maxIt = config.ep * iters;
     const info: StepInfo = { ep, it, gIt, itersPerEp: iters, maxIt, stepping, lossScale: optimizer.lossScale, log, detailed };
-    const result = await task.step(batch, info);
-    state.lastLoss = result.loss;
-    if (!Number.isFinite(result.loss)) {
-      state.badLoss = true;
-      this.badLoss ??= result.loss;
-    }
-    const report = stepping ? await optimizer.step(state.badLoss) : undefined;
+    const { result, report } = await this.compute(batch, info);
     const skipped = report?.skipped ?? false;
     this.count(result, report, log, rates.maxLr);
     const warnings = stepping ? ((await task.afterStep?.(info, skipped)) ?? []) : [];
@@ -231,6 +229,28 @@ class Run<B extends Batch> {
     state.it++;
     state.gIt++;
     return state.streak >= config.max_nan;
+  }
+
+  /** Gradients of a micro-batch and, where its turn has come, the optimizer's step: as one graph, or by plain calls. */
+  private async compute(batch: B, info: StepInfo): Promise<{ result: StepResult; report?: StepReport | undefined }> {
+    const { task, optimizer, config } = this.options;
+    const program = this.graphs && task.program?.(batch, info);
+    const graphed = program && (await this.graphs!.run(program));
+    if (graphed) {
+      this.noteLoss(graphed.result.loss);
+      return graphed;
+    }
+    if (info.gIt % config.ac === 0) optimizer.zeroGrads();
+    const result = await (program ? program.plain() : task.step(batch, info));
+    this.noteLoss(result.loss);
+    return { result, report: info.stepping ? await optimizer.step(this.state.badLoss) : undefined };
+  }
+
+  private noteLoss(loss: number): void {
+    this.state.lastLoss = loss;
+    if (Number.isFinite(loss)) return;
+    this.state.badLoss = true;
+    this.badLoss ??= loss;
   }
 
   private count(result: StepResult, report: StepReport | undefined, log: boolean, lr: number): void {

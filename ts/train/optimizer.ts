@@ -1,6 +1,6 @@
 import { ArgumentError } from '../core/errors.js';
 import type { Parameters } from '../nn/index.js';
-import { type EMA, gradStats, type OptimizerStep, type ScheduledGroup, type StepReport } from '../optim/index.js';
+import type { EMA, GradStats, OptimizerStep, ScheduledGroup, StepReport } from '../optim/index.js';
 import { SavedTensor, savedWeights } from './saved.js';
 import type { StateValue } from './task.js';
 
@@ -53,7 +53,16 @@ export class ModelOptimizer implements LoopOptimizer {
   }
 
   async step(badLoss: boolean): Promise<StepReport> {
-    const report = badLoss ? await this.refuse() : await this.stepper.run();
+    const report = badLoss ? await this.stepper.refuse() : await this.stepper.run();
+    return this.stepped(report);
+  }
+
+  /** As step(), of a recorded one. `finite`: whether its loss was. */
+  async settled(stats: GradStats, finite: boolean): Promise<StepReport> {
+    return this.stepped(await this.stepper.settled(stats, finite));
+  }
+
+  private stepped(report: StepReport): StepReport {
     if (!report.skipped) this.ema?.update();
     return report;
   }
@@ -92,23 +101,5 @@ export class ModelOptimizer implements LoopOptimizer {
     this.stepper.dispose();
     this.stepper.optimizer.dispose();
     this.ema?.dispose();
-  }
-
-  /** A step that is not taken; the gradients still tell where the trouble began. */
-  private async refuse(): Promise<StepReport> {
-    const { scaler } = this.stepper;
-    const scaleLog2 = scaler ? Math.log2(scaler.scale) : null;
-    scaler?.update(true);
-    const { buckets, names } = this.params;
-    const stats = gradStats(this.params);
-    try {
-      const rows = (await Promise.all(stats.buckets.map((tensor) => tensor.read()))) as Float32Array[];
-      const bad = new Set(rows.flatMap((row, b) => buckets[b]!.names.filter((_, i) => row[2 * i + 1]! > 0)));
-      const nonFinite = rows.reduce((sum, row) => sum + row.reduce((n, v, i) => (i % 2 === 1 ? n + v : n), 0), 0);
-      return { gradNorm: Number.NaN, nonFinite, firstBad: names.find((name) => bad.has(name)) ?? null, skipped: true, scaleLog2 };
-    } finally {
-      stats.total.dispose();
-      for (const tensor of stats.buckets) tensor.dispose();
-    }
   }
 }

@@ -23,6 +23,11 @@ export interface TrainOptions<B extends Batch = Batch> {
   resume?: 'auto' | 'never' | (string & {});
   /** A checkpoint before the first iteration (default true), so that there is always one to go back to. */
   saveStart?: boolean;
+  /**
+   * Every step (gradients cleared, forward, backward, optimizer) is recorded once per shape of the batch and then replayed: the same bits,
+   * without the time that single calls take, for the memory of up to three steps. Default false. Where that cannot be, a warning says why.
+   */
+  graph?: boolean;
   /** When it fires, the iteration under way is finished and a checkpoint written; the promise resolves with status 'stopped'. */
   signal?: AbortSignal;
   onEvent?: (event: TrainEvent) => void;

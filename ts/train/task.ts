@@ -1,5 +1,6 @@
 import type { ImageBatch, TokenBatch } from '../data/index.js';
 import type { Parameters } from '../nn/index.js';
+import type { StepProgram } from './step-program.js';
 
 /** Where a run stands; every random choice of a task is keyed by (seed, gIt, a stream of its own). */
 export interface StepInfo {
@@ -63,6 +64,8 @@ export interface Task<B extends ImageBatch | TokenBatch = ImageBatch | TokenBatc
   prepare?(batches: AsyncIterable<B>, signal?: AbortSignal): Promise<void>;
   /** Forward and backward of one micro-batch; resolves when loss and metrics are known. */
   step(batch: B, info: StepInfo): Promise<StepResult>;
+  /** The same step, not yet taken, for recording: called in place of `step`, once per iteration. */
+  program?(batch: B, info: StepInfo): StepProgram;
   /** After the optimizer has stepped (usage counters, dead codes). `skipped`: the step was not taken. Returns what is worth a warning. */
   afterStep?(info: StepInfo, skipped: boolean): Promise<readonly string[]>;
   /** Metrics over a validation set (vL_mean, vL_tail, vacc_mean, vacc_tail; rec, psnr, ...). */

@@ -94,11 +94,16 @@ export class VarModel extends Module {
 
   /** Embeds the labels and projects them to the modulation of every block; labels are 0..numClasses (numClasses: unconditional). */
   condition(g: Graph, labels: Int32Array, tap?: Tap): Conditioning {
+    this.checkLabels(labels);
+    return g.scope(() => this.conditionOf(g, g.tensor(labels, [labels.length, 1]), tap));
+  }
+
+  /** Throws ArgumentError for a label outside 0..numClasses. */
+  checkLabels(labels: Int32Array): void {
     const { numClasses } = this.config;
     const bad = labels.findIndex((label) => label < 0 || label > numClasses);
     if (bad >= 0)
       throw new ArgumentError(`labels[${bad}]: ${labels[bad]} was given, accepted is 0 to ${numClasses} (${numClasses}: unconditional)`);
-    return g.scope(() => this.conditionOf(g, g.tensor(labels, [labels.length, 1]), tap));
   }
 
   /** condition() of labels [B, 1] i32 that are on the device already. */
@@ -156,23 +161,24 @@ export class VarModel extends Module {
   }
 
   /**
-   * Teacher-forced logits [B, L, V] (with progSi: of its scales). labels [B]; x [B, >= L - firstL, Cvae] from idxBlToVarInput, null
-   * where progSi is 0.
+   * Teacher-forced logits [B, L, V] (with progSi: of its scales). labels [B], or [B, 1] i32 on the device;
+   * x [B, >= L - firstL, Cvae] from idxBlToVarInput, null where progSi is 0.
    */
-  forward(g: Graph, labels: Int32Array, x: Tensor | null, options: ForwardOptions = {}): Tensor {
+  forward(g: Graph, labels: Int32Array | Tensor, x: Tensor | null, options: ForwardOptions = {}): Tensor {
     const { progSi = -1, dropPath, checkpoint = false, tap } = options;
     const sn = this.config.patchNums.length;
     if (!Number.isInteger(progSi) || progSi < -1 || progSi >= sn)
       throw new ArgumentError(`progSi: ${progSi} was given, accepted is -1 (all scales) to ${sn - 1}`);
     const end = progSi < 0 ? this.length : this.beginEnds[progSi]![1];
     const rest = end - this.beginEnds[0]![1];
-    if (rest > 0) this.checkInput(x, labels.length, rest);
+    const onDevice = labels instanceof Int32Array ? undefined : labels;
+    if (rest > 0) this.checkInput(x, onDevice ? onDevice.shape[0]! : (labels as Int32Array).length, rest);
     if (dropPath && dropPath.length !== this.blocks.length)
       throw new ArgumentError(`dropPath: ${dropPath.length} entries for ${this.blocks.length} blocks`);
     if (checkpoint && !(g instanceof Tape)) throw new ArgumentError('checkpoint: it needs a tape');
     const { ops } = g;
     return g.scope(() => {
-      const cond = this.condition(g, labels, tap);
+      const cond = onDevice ? this.conditionOf(g, onDevice, tap) : this.condition(g, labels as Int32Array, tap);
       let h = ops.binary(cond.sos, this.start, { fn: 'add' });
       if (rest > 0) {
         const words = x!.shape[1] === rest ? x! : ops.slice(x!, { axis: 1, start: 0, size: rest });

@@ -9,7 +9,7 @@ export const PN = /^\d+([_-]\d+)*$/;
 export const SHARED_FIELDS = {
   data_path: text('', 'images: a folder train/<class>/*, val/<class>/*; a list; shards', 'a path', { ...CHANGE, aliases: ['data'] }),
   exp_name: text('text', 'name of the run in its log', 'a text', CHANGE),
-  fp16: oneOf(0, 'arithmetic: 0 f32, 1 fp16, 2 bf16 (what the device can)', [0, 1, 2]),
+  fp16: oneOf(0, 'arithmetic: 0 f32, 1 fp16 with a scaled loss, 2 bf16; on a CPU 16 bits save memory, not time', [0, 1, 2]),
   tblr: num(1e-4, 'base learning rate: the rate is ac * tblr * bs / 256', 0),
   twd: num(0.05, 'weight decay at the start', 0),
   twde: num(0, 'weight decay at the end; 0: twd', 0),
@@ -27,14 +27,15 @@ export const SHARED_FIELDS = {
   workers: int(0, 'images decoded at once; 0: 2', 0, 256, CHANGE),
   seed: int(0, 'of weights, order, crops and drops', 0),
   local_out_dir_path: text('local_output', 'folder of the run', 'a path', { ...CHANGE, aliases: ['out'] }),
+  tf32: bool(true, '(--device cuda) f32 products on tensor cores with 10 bits of mantissa', CHANGE),
   // -- accepted as the reference's, without effect here
   same_seed_for_all_ranks: int(0, 'shift of the seed of the order', 0),
   afuse: bool(true, 'no effect: the optimizer is one pass always', CHANGE),
   fuse: bool(true, 'no effect: fused ops are used always', CHANGE),
-  tf32: bool(true, 'no effect on a CPU', CHANGE),
   vfast: int(0, 'no effect: there is nothing to compile', 0, 3, CHANGE),
   tfast: int(0, 'no effect: there is nothing to compile', 0, 3, CHANGE),
   // -- own
+  graph: oneOf(-1, 'a step as one recorded graph, with the same results: 1 yes, 0 no, -1 with --device cuda', [-1, 0, 1], CHANGE),
   beta1: num(0.9, 'first beta of Adam; momentum of sgd', 0, 0.99999),
   beta2: num(0.95, 'second beta of Adam', 0, 0.9999999),
   opt_bits: oneOf(32, 'bits of a stored moment: 32, or 8 with a scale per 256 elements', [32, 8]),

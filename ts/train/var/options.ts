@@ -1,6 +1,7 @@
-import { checkBoolean, checkInt, checkNumber, checkOptions, refuse } from '../../core/check.js';
+import { checkBoolean, checkEnum, checkInt, checkNumber, checkOptions, refuse } from '../../core/check.js';
 import { type VarConfig, type VarInitOptions, varConfig } from '../../models/var/index.js';
 import type { VqvaeConfig } from '../../models/vqvae/index.js';
+import type { Precision } from '../../nn/index.js';
 import type { ProgressiveOptions } from './progressive.js';
 
 /** How the pictures of the log are sampled. */
@@ -26,6 +27,8 @@ export interface VarTrainOptions {
   readonly dropPathRate?: number;
   /** Activations inside the blocks are computed again in the backward pass instead of kept. */
   readonly checkpointing?: boolean;
+  /** Dtype of activations and packed weights in training; parameters, residual stream, norms, softmax and loss stay f32. Default f32. */
+  readonly precision?: Precision;
   readonly init?: VarInitOptions;
   readonly samples?: Partial<SampleOptions>;
 }
@@ -37,11 +40,12 @@ export interface VarTraining {
   readonly progressive: ProgressiveOptions;
   readonly dropPathRate: number;
   readonly checkpointing: boolean;
+  readonly precision: Precision;
   readonly init: VarInitOptions;
   readonly samples: SampleOptions;
 }
 
-const NAMES = ['config', 'seed', 'labelSmooth', 'progressive', 'dropPathRate', 'checkpointing', 'init', 'samples'];
+const NAMES = ['config', 'seed', 'labelSmooth', 'progressive', 'dropPathRate', 'checkpointing', 'precision', 'init', 'samples'];
 const SAMPLES: SampleOptions = { classes: 8, perClass: 4, cfg: 4, topK: 0, topP: 0 };
 
 /** Checks settings and fills in defaults. Throws ArgumentError that names the option. */
@@ -64,6 +68,7 @@ export function varTraining(given: VarTrainOptions, vqvae: VqvaeConfig): VarTrai
     progressive: given.progressive ?? {},
     dropPathRate: checkNumber('dropPathRate', given.dropPathRate ?? (0.1 * config.depth) / 24, 0, 0.99),
     checkpointing: checkBoolean('checkpointing', given.checkpointing ?? false),
+    precision: checkEnum('precision', given.precision ?? 'f32', ['f32', 'f16', 'bf16']),
     init: given.init ?? {},
     samples: samplesOf(given.samples),
   };

@@ -8,6 +8,7 @@ import { type VqvaeConfig, VqvaeModel, vqvaeConfig } from '../../models/vqvae/in
 import { checkKeys, InitSource, Parameters, type WeightSource } from '../../nn/index.js';
 import { noDecayRule } from '../../optim/index.js';
 import { SavedTensor, savedWeights } from '../saved.js';
+import { type InputTensors, type StepInputs, type StepOutputs, type StepProgram, upload } from '../step-program.js';
 import type { Metrics, StateValue, StepInfo, StepResult, Task, TaskImage } from '../task.js';
 import { type DropKey, dropLabels, dropPaths } from './drops.js';
 import { Evaluation } from './evaluation.js';
@@ -15,7 +16,7 @@ import { countPredictions, detailedScalars, meanAndTail, type TokenResults, voca
 import { type VarTraining, type VarTrainOptions, varTraining } from './options.js';
 import { lossWeights, Progressive, type Stage } from './progressive.js';
 import { sampleGrid } from './samples.js';
-import { joinTokens, tokensOf } from './tokens.js';
+import { batchInputs, joinTokens, tokensFrom, tokensOf } from './tokens.js';
 
 /** The frozen tokenizer of a VAR. */
 export interface VqvaeInput {
@@ -24,10 +25,11 @@ export interface VqvaeInput {
 }
 
 /** What a forward pass has enqueued. */
-interface Forward {
-  readonly loss: Tensor;
-  readonly value: Promise<Float32Array>;
-  readonly results: Promise<TokenResults> | null;
+interface Forward extends StepOutputs {
+  /** Per token, [B, l]. */
+  readonly losses: Tensor;
+  readonly logits: Tensor;
+  readonly target: Tensor;
 }
 
 /**
@@ -81,10 +83,33 @@ export class VarTask implements Task {
   }
 
   async step(batch: ImageBatch | TokenBatch, info: StepInfo): Promise<StepResult> {
+    return await this.program(batch, info).plain();
+  }
+
+  program(batch: ImageBatch | TokenBatch, info: StepInfo): StepProgram {
     const stage = this.progressive.advance(info);
-    const tape = new Tape(this.engine, { signal: info.signal });
+    const inputs = this.inputsOf(batch, info, stage);
+    return {
+      key: `${batch.kind} ${batch.labels.length} ${stage.progSi}`,
+      inputs,
+      plain: () => this.plain(inputs, info, stage),
+      calls: (tensors, scale) => this.calls(tensors, stage, scale),
+      finish: (outputs) => this.finish(outputs as Forward, info, stage),
+    };
+  }
+
+  private async plain(inputs: StepInputs, info: StepInfo, stage: Stage): Promise<StepResult> {
+    const { engine } = this;
+    const tape = new Tape(engine, { signal: info.signal });
     try {
-      const { loss, value, results } = tape.run(() => this.forward(tape, batch, info, stage));
+      const { loss, value, results } = tape.run(() => {
+        const forward = this.forward(tape, upload(engine, inputs), stage);
+        // The reads wait for the forward pass alone.
+        const value = forward.loss.read() as Promise<Float32Array>;
+        const results = this.measured(forward, info);
+        for (const read of [value, results]) read?.catch(() => {});
+        return { loss: forward.loss, value, results };
+      });
       await tape.backward(loss, { scale: info.lossScale });
       const [number] = await value;
       const measured = await results;
@@ -96,6 +121,23 @@ export class VarTask implements Task {
       tape.close();
       this.model.dispose();
     }
+  }
+
+  private calls(tensors: InputTensors, stage: Stage, scale: Tensor): Forward {
+    const tape = new Tape(this.engine);
+    try {
+      const forward = this.forward(tape, tensors, stage);
+      tape.backwardNow(forward.loss, { scale });
+      return forward;
+    } finally {
+      tape.close();
+      this.model.dispose();
+    }
+  }
+
+  private async finish(forward: Forward, info: StepInfo, stage: Stage): Promise<StepResult> {
+    const [[loss], measured] = await Promise.all([forward.loss.read(), this.measured(forward, info)]);
+    return { loss: Number(loss), metrics: {}, ...(measured && this.report(measured, info, stage)) };
   }
 
   /**
@@ -192,27 +234,40 @@ export class VarTask implements Task {
     this.vqvaeParams.dispose();
   }
 
-  private forward(tape: Tape, batch: ImageBatch | TokenBatch, info: StepInfo, stage: Stage): Forward {
+  /** What the host decides for an iteration: labels, of which some are dropped, branches to drop, weights of the tokens. */
+  private inputsOf(batch: ImageBatch | TokenBatch, info: StepInfo, stage: Stage): StepInputs {
+    const { settings, model, vqvae } = this;
+    const { config, seed, dropPathRate } = settings;
+    const keyOf = (b: number): DropKey => ({ seed, gIt: info.gIt, image: batch.indices[b]! });
+    const labels = dropLabels(batch.labels, config.condDropRate, config.numClasses, keyOf);
+    model.checkLabels(labels);
+    const factors = dropPaths(labels.length, config.depth, dropPathRate, keyOf);
+    const drops = factors.flatMap((data, block) => (data ? [[`drop${block}`, { data, shape: [labels.length, 6, 1] }] as const] : []));
+    const weights = lossWeights(model.beginEnds, stage);
+    return {
+      ...batchInputs(vqvae, batch),
+      labels: { data: labels, shape: [labels.length, 1] },
+      weights: { data: weights, shape: [1, weights.length] },
+      ...Object.fromEntries(drops),
+    };
+  }
+
+  private forward(tape: Tape, inputs: InputTensors, { progSi }: Stage): Forward {
     const { engine, settings, model, vqvae, params } = this;
-    const { labelSmooth, checkpointing } = settings;
-    const { progSi } = stage;
-    const tokens = tokensOf(engine, vqvae, batch);
+    const { labelSmooth, checkpointing, precision, config } = settings;
+    const tokens = tokensFrom(engine, vqvae, inputs);
     const x = vqvae.idxBlToVarInput(engine, tokens, progSi);
     const target = joinTokens(engine, tokens, progSi < 0 ? tokens.length - 1 : progSi);
-    params.bind(tape, model);
-    const keyOf = (b: number): DropKey => ({ seed: settings.seed, gIt: info.gIt, image: batch.indices[b]! });
-    const labels = dropLabels(batch.labels, settings.config.condDropRate, settings.config.numClasses, keyOf);
-    const batchSize = labels.length;
-    const factors = dropPaths(batchSize, settings.config.depth, settings.dropPathRate, keyOf);
-    const dropPath = factors.map((rows) => rows && engine.tensor(rows, [batchSize, 6, 1]));
-    const logits = model.forward(tape, labels, x, { progSi, dropPath, checkpoint: checkpointing });
+    params.bind(tape, model, { precision });
+    const dropPath = Array.from({ length: config.depth }, (_, block) => inputs[`drop${block}`]);
+    const logits = model.forward(tape, inputs.labels!, x, { progSi, dropPath, checkpoint: checkpointing });
     const losses = tape.ops.crossEntropy(logits, target, { labelSmooth });
-    const loss = weightedMean(tape, losses, lossWeights(model.beginEnds, stage));
-    // The reads wait for the forward pass alone.
-    const value = loss.read() as Promise<Float32Array>;
-    const results = info.log || info.detailed ? this.resultsOf(logits, target, labelSmooth === 0 ? losses : undefined) : null;
-    for (const read of [value, results]) read?.catch(() => {});
-    return { loss, value, results };
+    return { loss: weightedMean(tape, losses, inputs.weights!), losses, logits, target };
+  }
+
+  private measured({ logits, target, losses }: Forward, info: StepInfo): Promise<TokenResults> | null {
+    if (!info.log && !info.detailed) return null;
+    return this.resultsOf(logits, target, this.settings.labelSmooth === 0 ? losses : undefined);
   }
 
   /** Reads what the metrics need; `ce` where it is known already. */
@@ -256,12 +311,12 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Arra
 /** As the reference's training of VAR chooses them. */
 export const varNoDecay = noDecayRule();
 
-/** Mean over images of the weighted sum over tokens; losses [B, l], weights [l] give [1]. */
-function weightedMean(g: Graph, losses: Tensor, weights: Float32Array): Tensor {
+/** Mean over images of the weighted sum over tokens; losses [B, l], weights [1, l] give [1]. */
+function weightedMean(g: Graph, losses: Tensor, weights: Tensor): Tensor {
   const { ops } = g;
   const [batch] = losses.shape as [number];
   return g.scope(() => {
-    const weighted = ops.binary(losses, g.tensor(weights, [1, weights.length]), { fn: 'mul' });
+    const weighted = ops.binary(losses, weights, { fn: 'mul' });
     const perImage = ops.reduce(weighted, { fn: 'sum', axis: 1 });
     return ops.reduce(ops.reshape(perImage, { shape: [1, batch] }), { fn: 'mean', axis: 1 });
   });

@@ -2,13 +2,17 @@ import { checkBoolean, checkEnum, checkFunction, checkInt, checkNumber, checkOpt
 import { ArgumentError } from '../../core/errors.js';
 import type { Graph, Tensor } from '../../engine/index.js';
 import { type VqvaeConfig, vqvaeConfig, type WinogradTile } from '../../models/vqvae/index.js';
+import type { Precision } from '../../nn/index.js';
 
 /** A further term of the loss: perceptual, adversarial, ... */
 export interface LossTerm {
   /** Names its metric. */
   readonly name: string;
   readonly weight: number;
-  /** x, rec [B, H, W, 3] in [-1, 1], rec not clamped; gives [1]. Gradients flow to rec through the ops of g. */
+  /**
+   * x, rec [B, H, W, 3] in [-1, 1], rec not clamped; gives [1]. Gradients flow to rec through the ops of g. In runs with `graph` it is called once per
+   * shape of the batch and its ops are replayed: numbers that it draws itself would stay what they were.
+   */
   apply(g: Graph, x: Tensor, rec: Tensor): Tensor;
 }
 
@@ -50,6 +54,8 @@ export interface VqvaeTrainOptions {
   readonly winograd?: WinogradTile;
   /** Activations inside the blocks are computed again in the backward pass instead of kept. */
   readonly checkpointing?: boolean;
+  /** Dtype of activations and packed weights in training; parameters, features, quantizer, norms and losses stay f32. Default f32. */
+  readonly precision?: Precision;
   readonly extraLosses?: readonly LossTerm[];
   /** Pictures per log entry. */
   readonly shown?: number;
@@ -69,6 +75,7 @@ export interface VqvaeTraining {
   readonly phiIdentity: boolean;
   readonly winograd: WinogradTile;
   readonly checkpointing: boolean;
+  readonly precision: Precision;
   readonly extraLosses: readonly LossTerm[];
   readonly shown: number;
 }
@@ -86,6 +93,7 @@ export const DEFAULT_VQVAE_TRAINING: Omit<VqvaeTraining, 'config'> = {
   phiIdentity: true,
   winograd: 2,
   checkpointing: false,
+  precision: 'f32',
   extraLosses: [],
   shown: 8,
 };
@@ -115,6 +123,7 @@ export function vqvaeTraining(given: VqvaeTrainOptions = {}): VqvaeTraining {
     phiIdentity: checkBoolean('phiIdentity', given.phiIdentity ?? d.phiIdentity),
     winograd: winogradOf(given.winograd ?? d.winograd),
     checkpointing: checkBoolean('checkpointing', given.checkpointing ?? d.checkpointing),
+    precision: checkEnum('precision', given.precision ?? d.precision, ['f32', 'f16', 'bf16']),
     extraLosses: termsOf(given.extraLosses ?? []),
     shown: checkInt('shown', given.shown ?? d.shown, 0, 64),
   };

@@ -4,27 +4,27 @@ import { CheckpointError, ShapeError } from '../../core/errors.js';
 import type { ImageBatch } from '../../data/index.js';
 import type { Engine, Tensor } from '../../engine/index.js';
 import { breathe } from '../../models/var/index.js';
-import { type QuantizeTrain, quantizeTrain, VqvaeModel } from '../../models/vqvae/index.js';
+import { quantizeTrain, VqvaeModel } from '../../models/vqvae/index.js';
 import { checkKeys, InitSource, Parameters, type ParamSpec, type WeightSource, zeros } from '../../nn/index.js';
 import { savedWeights } from '../saved.js';
+import { type StepInput, type StepOutputs, type StepProgram, upload } from '../step-program.js';
 import type { Metrics, StateValue, StepInfo, StepResult, Task, TaskImage } from '../task.js';
 import { startCodes } from './codebook.js';
 import { evaluateVqvae, reconstructionGrid } from './evaluate.js';
-import { imageErrors, type Losses, psnrOf, vqvaeLoss } from './losses.js';
+import { imageErrors, psnrOf, vqvaeLoss } from './losses.js';
 import { CODEBOOK, HITS, PHI } from './names.js';
 import { type VqvaeTraining, type VqvaeTrainOptions, vqvaeTraining } from './options.js';
 import { deadCodes, replaceCodes } from './restart.js';
 import { readUsage, writeUsage } from './saved-usage.js';
 import { CodebookUsage } from './usage.js';
 
-/** What a step has enqueued, and the values it waits for. */
-interface Forward {
-  readonly loss: Tensor;
-  readonly names: readonly string[];
-  readonly q: QuantizeTrain;
-  readonly values: Promise<ArrayLike<number>>;
-  readonly errors: Promise<ArrayLike<number>> | null;
-  readonly tokens: Promise<ArrayLike<number>>;
+/** What a forward pass gives: the loss, it and its terms together, tokens, images, reconstructions, and the vectors that were looked up. */
+interface Forward extends StepOutputs {
+  readonly values: Tensor;
+  readonly tokens: Tensor;
+  readonly x: Tensor;
+  readonly rec: Tensor;
+  readonly residuals: Tensor | undefined;
 }
 
 /**
@@ -42,6 +42,8 @@ export class VqvaeTask implements Task<ImageBatch> {
   private recent: Tensor | undefined;
   private shown: ImageBatch | undefined;
   private restarted = 0;
+  /** Of the loss and its terms, in the order of `values`. */
+  private names: readonly string[] = [];
 
   private constructor(
     readonly engine: Engine,
@@ -69,19 +71,40 @@ export class VqvaeTask implements Task<ImageBatch> {
   }
 
   async step(batch: ImageBatch, info: StepInfo): Promise<StepResult> {
-    const { engine, settings } = this;
+    return await this.program(batch, info).plain();
+  }
+
+  program(batch: ImageBatch, info: StepInfo): StepProgram {
     this.shown ??= this.someOf(batch);
+    const input = this.pixelsOf(batch);
+    const images = input.shape[0]!;
+    const quantized = info.gIt >= this.settings.quantizeFrom;
+    return {
+      key: `${images} ${quantized ? 'quantized' : 'features'}`,
+      inputs: { pixels: input },
+      plain: () => this.plain(input, info),
+      calls: ({ pixels }, scale) => this.calls(pixels!, info, scale),
+      finish: (outputs) => this.finish(outputs as Forward, info, images),
+    };
+  }
+
+  private async plain(input: StepInput, info: StepInfo): Promise<StepResult> {
+    const { engine, settings } = this;
     const tape = new Tape(engine, { signal: info.signal });
     try {
-      const forward = await this.forward(tape, batch, info);
-      this.keepResiduals(forward.q);
-      await tape.backward(forward.loss, { scale: info.lossScale });
-      const [values, errors, tokens] = await Promise.all([forward.values, forward.errors, forward.tokens]);
-      const loss = values[0]!;
-      if (Number.isFinite(loss)) this.usage.record(tokens as Int32Array, info.gIt);
-      const metrics: Metrics = Object.fromEntries(forward.names.map((name, i) => [name, values[i]!]));
-      if (errors) metrics.psnr = psnrOf(errors);
-      return { loss, metrics: info.log ? metrics : {}, ...(info.detailed ? { scalars: this.scalars(metrics, batch) } : {}) };
+      const sections = this.forward(tape, info, () => upload(engine, { input }).input!);
+      let forward = tape.run(() => sections.next());
+      while (!forward.done) {
+        await breathe(engine, info.signal);
+        forward = tape.run(() => sections.next());
+      }
+      const { value } = forward;
+      // Reads begin before the backward pass: they wait for the forward pass alone.
+      const reads = tape.run(() => ({ promise: this.read(value, info, input.shape[0]!) })).promise;
+      reads.catch(() => {});
+      this.keepResiduals(value.residuals);
+      await tape.backward(value.loss, { scale: info.lossScale });
+      return await reads;
     } catch (error) {
       // The error of a cancelled command would stick to gradients and residuals.
       this.params.renewGrads();
@@ -92,6 +115,25 @@ export class VqvaeTask implements Task<ImageBatch> {
       this.model.dispose();
       if (!settings.restart) this.dropRecent();
     }
+  }
+
+  private calls(pixels: Tensor, info: StepInfo, scale: Tensor): Forward {
+    const tape = new Tape(this.engine);
+    try {
+      const sections = this.forward(tape, info, () => pixels);
+      let forward = sections.next();
+      while (!forward.done) forward = sections.next();
+      tape.backwardNow(forward.value.loss, { scale });
+      return forward.value;
+    } finally {
+      tape.close();
+      this.model.dispose();
+    }
+  }
+
+  private async finish(forward: Forward, info: StepInfo, images: number): Promise<StepResult> {
+    this.keepResiduals(forward.residuals);
+    return await this.read(forward, info, images);
   }
 
   async afterStep(info: StepInfo, skipped: boolean): Promise<readonly string[]> {
@@ -160,51 +202,52 @@ export class VqvaeTask implements Task<ImageBatch> {
 
   /** Bytes of a batch as images in [-1, 1], [B, H, W, 3]; throws ShapeError where they do not fit the model. */
   images3(batch: ImageBatch): Tensor {
-    const { engine, model, settings } = this;
-    const { pixels, reso } = batch;
-    const wanted = settings.config.patchNums.at(-1)! * model.downsample;
+    const { engine } = this;
+    const { data, shape } = this.pixelsOf(batch);
+    return engine.scope(() => engine.ops.imageToUnit(engine.tensor(data, shape)));
+  }
+
+  private pixelsOf({ pixels, reso }: ImageBatch): StepInput {
+    const wanted = this.settings.config.patchNums.at(-1)! * this.model.downsample;
     if (reso !== wanted) throw new ShapeError(`images are ${reso} pixels wide, patchNums and chMult ask for ${wanted}`);
-    const b = pixels.length / (reso * reso * 3);
-    return engine.scope(() => engine.ops.imageToUnit(engine.tensor(pixels, [b, reso, reso, 3])));
+    return { data: pixels, shape: [pixels.length / (reso * reso * 3), reso, reso, 3] };
   }
 
-  // In sections, between which timers and I/O get their turn.
-  private async forward(tape: Tape, batch: ImageBatch, info: StepInfo): Promise<Forward> {
+  // In sections, between which timers and I/O get their turn where the calls are not recorded.
+  private *forward(tape: Tape, info: StepInfo, pixels: () => Tensor): Generator<undefined, Forward, undefined> {
     const { settings, model, params, engine } = this;
-    const { config, checkpointing, entropyWeight, entropyTemperature, quantizeFrom, restart } = settings;
-    const pause = async () => await breathe(engine, info.signal);
-    const x = tape.run(() => {
-      params.bind(tape, model);
-      return this.images3(batch);
-    });
-    await pause();
-    const f = tape.run(() => model.encode(tape, x, undefined, checkpointing));
-    await pause();
+    const { config, checkpointing, precision, entropyWeight, entropyTemperature, quantizeFrom, restart } = settings;
+    params.bind(tape, model, { precision });
+    const x = engine.ops.imageToUnit(pixels());
+    yield;
+    const f = model.encode(tape, x, undefined, checkpointing);
+    yield;
     const entropy = entropyWeight > 0 ? { temperature: entropyTemperature } : undefined;
-    const residuals = restart !== false && info.stepping;
-    const q = tape.run(() => quantizeTrain(tape, model.quantize, config, f, { residuals, entropy }));
-    await pause();
-    return tape.run(() => {
-      const rec = model.decode(tape, info.gIt < quantizeFrom ? f : q.fHat, undefined, checkpointing);
-      const losses = vqvaeLoss(tape, settings, x, rec, q);
-      const errors = info.log || info.detailed ? imageErrors(engine, x, rec).read() : null;
-      return { loss: losses.loss, q, errors, ...this.valuesOf(losses, q, errors) };
-    });
+    const q = quantizeTrain(tape, model.quantize, config, f, { residuals: restart !== false && info.stepping, entropy });
+    yield;
+    const rec = model.decode(tape, info.gIt < quantizeFrom ? f : q.fHat, undefined, checkpointing);
+    const { loss, parts } = vqvaeLoss(tape, settings, x, rec, q);
+    this.names = ['loss', ...parts.keys()];
+    const values = [...parts.values()].reduce((joined, part) => engine.ops.concat(joined, part, { axis: 0 }), loss);
+    const { tokens, residuals } = q;
+    return { loss, values, tokens, x, rec, residuals };
   }
 
-  // Reads begin before the backward pass: they wait for the forward pass alone.
-  private valuesOf({ loss, parts }: Losses, q: QuantizeTrain, errors: Promise<unknown> | null) {
-    const { ops } = this.engine;
-    const all = [...parts.values()].reduce((joined, part) => ops.concat(joined, part, { axis: 0 }), loss);
-    const values = all.read();
-    const tokens = q.tokens.read();
-    for (const read of [values, tokens, errors]) read?.catch(() => {});
-    return { names: ['loss', ...parts.keys()], values, tokens };
+  /** Reads what a step has given and counts it. */
+  private async read({ values, tokens, x, rec }: Forward, info: StepInfo, images: number): Promise<StepResult> {
+    const { engine } = this;
+    const errors = info.log || info.detailed ? engine.scope(() => ({ promise: imageErrors(engine, x, rec).read() })).promise : null;
+    const [numbers, used, wrong] = await Promise.all([values.read(), tokens.read(), errors]);
+    const loss = Number(numbers[0]);
+    if (Number.isFinite(loss)) this.usage.record(used as Int32Array, info.gIt);
+    const metrics: Metrics = Object.fromEntries(this.names.map((name, i) => [name, Number(numbers[i])]));
+    if (wrong) metrics.psnr = psnrOf(wrong as Float32Array);
+    return { loss, metrics: info.log ? metrics : {}, ...(info.detailed ? { scalars: this.scalars(metrics, images) } : {}) };
   }
 
-  private scalars(metrics: Metrics, batch: ImageBatch): Metrics {
+  private scalars(metrics: Metrics, images: number): Metrics {
     const { patchNums } = this.settings.config;
-    const usages = this.usage.usages((batch.pixels.length / (batch.reso * batch.reso * 3)) * patchNums.at(-1)! ** 2);
+    const usages = this.usage.usages(images * patchNums.at(-1)! ** 2);
     const scalars: Metrics = {};
     for (const [name, value] of Object.entries(metrics)) scalars[`${this.head}_iter_loss/${name}`] = value;
     for (const [si, usage] of usages.entries()) scalars[`${this.head}_iter_codebook/usage_${patchNums[si]}`] = usage;
@@ -217,7 +260,7 @@ export class VqvaeTask implements Task<ImageBatch> {
     return { patch_nums: new PyTuple([...patchNums]), norm_groups: normGroups, beta, using_znorm: usingZnorm, quant_resi: quantResi };
   }
 
-  private keepResiduals({ residuals }: QuantizeTrain): void {
+  private keepResiduals(residuals: Tensor | undefined): void {
     if (!residuals) return;
     this.dropRecent();
     this.recent = this.engine.view(residuals, 0, residuals.shape);
