@@ -1,5 +1,7 @@
 // Training steps against the PyTorch reference: same shapes, same machine, same run, in turn; medians and ratios.
 // VAR_REPO=<checkout of FoundationVision/VAR> node --import tsx bench/peers/train.ts [--jobs var,vqvae,d16] [--python python3]
+// d16-lean is d16 with 8-bit moments (--opt_bits 8). Peak memory is that of the process: give the job whose memory counts alone.
+// --peer false measures this side alone.
 import { parseArgs } from 'node:util';
 import type { Batch } from '../../ts/data/index.js';
 import { createEngine, type Engine } from '../../ts/engine/index.js';
@@ -15,6 +17,7 @@ const { values: options } = parseArgs({
     jobs: { type: 'string', default: 'var,vqvae' },
     threads: { type: 'string', default: '2' },
     runs: { type: 'string', default: '7' },
+    peer: { type: 'string', default: 'true' },
     python: { type: 'string', default: 'python3' },
     out: { type: 'string', default: 'bench/results/peers.jsonl' },
   },
@@ -29,6 +32,9 @@ interface Job {
   readonly reso: number;
   readonly vqvae: { vocabSize: number; zChannels: number; ch: number; patchNums: number[] };
   readonly var?: { numClasses: number; depth: number; embedDim: number; numHeads: number };
+  /** Bits of a stored moment of this side; the peer has 32. */
+  readonly bits?: 8 | 32;
+  readonly checkpointing?: boolean;
 }
 
 const PATCHES = [1, 2, 3, 4, 5, 6, 8, 10, 13, 16];
@@ -58,6 +64,11 @@ const JOBS: Readonly<Record<string, Job>> = {
   },
 };
 
+const LEAN: Readonly<Record<string, Job>> = {
+  'd16-lean': { ...JOBS.d16!, title: `${JOBS.d16!.title}, 8-bit moments`, bits: 8 },
+  'd16-least': { ...JOBS.d16!, title: `${JOBS.d16!.title}, 8-bit moments, checkpointed blocks`, bits: 8, checkpointing: true },
+};
+
 function randomBatch(job: Job, seed: number): Batch {
   let state = seed + 1;
   const draw = (n: number): number => {
@@ -79,15 +90,21 @@ async function makeTask(engine: Engine, job: Job): Promise<VarTask | VqvaeTask> 
   const config = vqvaeConfig(job.vqvae);
   if (job.family === 'vqvae') return await VqvaeTask.create(engine, { config, kmeans: false, restart: false });
   const weights = new InitSource(new VqvaeModel(config).parameters(), 0);
-  return await VarTask.create(engine, { config, weights }, { config: { ...job.var, condDropRate: 0 }, dropPathRate: 0 });
+  return await VarTask.create(
+    engine,
+    { config, weights },
+    { config: { ...job.var, condDropRate: 0 }, dropPathRate: 0, checkpointing: job.checkpointing ?? false },
+  );
 }
 
 async function run(job: Job): Promise<void> {
   const setup = { batch: job.batch, reso: job.reso, vqvae: job.vqvae, var: job.var };
-  const { peer, torch } = await Peer.start(options.python, 'train_reference.py', [job.family, String(threads), JSON.stringify(setup)]);
-  const engine = await createEngine({ threads, maxCachedBytes: 2 ** 33 });
+  const alone = options.peer === 'false';
+  const start = () => Peer.start(options.python, 'train_reference.py', [job.family, String(threads), JSON.stringify(setup)]);
+  const { peer, torch } = alone ? { peer: undefined, torch: undefined } : await start();
+  const engine = await createEngine({ threads });
   const task = await makeTask(engine, job);
-  const optimizer = new AdamW(task.params, { betas: [0.9, 0.95] });
+  const optimizer = new AdamW(task.params, { betas: [0.9, 0.95], bits: job.bits ?? 32 });
   const stepper = new OptimizerStep(optimizer, { clip: 2 });
   for (const group of stepper.groups) group.lr = 1e-4;
   const times: [number[], number[]] = [[], []];
@@ -100,14 +117,15 @@ async function run(job: Job): Promise<void> {
       await stepper.run();
       await engine.flush();
     });
-    const theirs = await peer.ask({ cmd: 'step', seed: i });
-    peakBytes = theirs.peakBytes ?? 0;
+    const theirs = await peer?.ask({ cmd: 'step', seed: i });
+    peakBytes = theirs?.peakBytes ?? 0;
     if (i === 0) continue; // warm-up
     times[0].push(seconds);
-    times[1].push(theirs.seconds);
+    if (theirs) times[1].push(theirs.seconds);
   }
   const memory = { ours: engine.memory().peakBytes, theirsRss: peakBytes, oursRss: process.resourceUsage().maxRSS * 1024 };
-  record(options.out, job.title, times[0], times[1], { threads, torch, memory });
+  if (alone) process.stdout.write(`${job.title}: ${times[0].map((s) => s.toFixed(2)).join(' ')} s, ${JSON.stringify(memory)}\n`);
+  else record(options.out, job.title, times[0], times[1], { threads, torch, memory });
   if (process.env.NEXTSCALE_OPS_TABLE) {
     const ops = Object.entries(engine.stats().ops).sort((a, b) => b[1].ms - a[1].ms);
     for (const [name, { count, ms }] of ops.slice(0, 14))
@@ -115,12 +133,12 @@ async function run(job: Job): Promise<void> {
         `  ${name.padEnd(20)} ${String(Math.round(count / (runs + 1))).padStart(6)} calls ${(ms / (runs + 1)).toFixed(1).padStart(8)} ms a step\n`,
       );
   }
-  peer.stop();
+  peer?.stop();
   await engine.close();
 }
 
 for (const name of options.jobs.split(',')) {
-  const job = JOBS[name];
-  if (!job) throw new Error(`--jobs: ${name} is none of ${Object.keys(JOBS).join(', ')}`);
+  const job = JOBS[name] ?? LEAN[name];
+  if (!job) throw new Error(`--jobs: ${name} is none of ${Object.keys({ ...JOBS, ...LEAN }).join(', ')}`);
   await run(job);
 }

@@ -28,7 +28,8 @@ class Capture {
 
   const std::shared_ptr<Arena>& arena() const { return arena_; }
   void record(const Command& c, const NsTensor* in, const NsTensor* out, Slot* const* inSlots, Slot* const* outSlots);
-  void finish();  // nothing is recorded from here on
+  void made(const Slot& slot) { made_.push_back(slot.storage); }  // without a call
+  void finish();                                                  // nothing is recorded from here on
 
   // The error that keeps the capture from running: its own, or one of the memory it reads.
   ErrorPtr blocked(Status& status) const;

@@ -82,6 +82,7 @@ bool checkAgainstOp(const Command& c, std::string& why) {
                ? true
                : (why = "a view takes one input, one output and two parameters", false);
   }
+  if (c.op == kEmpty) return c.nIn + c.nParams == 0 && c.nOut == 1 ? true : (why = "an empty tensor is one output", false);
   if (c.op >= kCaptureBegin && c.op <= kDropCapture) {
     return c.nIn == 0 && c.nOut == 0 && c.nParams == 1 ? true : (why = "a capture command takes one parameter only", false);
   }
@@ -125,6 +126,7 @@ const char* opName(uint32_t op) {
   if (op == kDispose) return "dispose";
   if (op == kEndGroup) return "endGroup";
   if (op == kView) return "view";
+  if (op == kEmpty) return "empty";
   if (op == kCaptureBegin || op == kCaptureEnd) return "capture";
   if (op == kReplay || op == kDropCapture) return "replay";
   const int64_t index = static_cast<int64_t>(op) - op::kFirstId;

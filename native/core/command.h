@@ -20,6 +20,7 @@ constexpr uint32_t kCaptureBegin = 4;  // what follows is executed and recorded
 constexpr uint32_t kCaptureEnd = 5;
 constexpr uint32_t kReplay = 6;       // executes it again, in the same memory
 constexpr uint32_t kDropCapture = 7;  // releases that memory
+constexpr uint32_t kEmpty = 8;        // one output, whose contents are unspecified
 constexpr uint32_t kMaxSlots = 1u << 22;
 constexpr int kMaxInputs = 64;
 constexpr int kMaxOutputs = 8;

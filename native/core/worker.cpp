@@ -94,6 +94,7 @@ void Engine::Worker::command(const Command& c) {
   number_++;
   switch (c.op) {
     case kView: return share(c);
+    case kEmpty: return makeEmpty(c);
     case kCaptureBegin: return captureBegin(c.params[0]);
     case kCaptureEnd: return captureEnd(c.params[0]);
     case kReplay: return replay(c);
@@ -113,6 +114,20 @@ void Engine::Worker::share(const Command& c) {
   Status status;
   const uint64_t offset = static_cast<uint64_t>(c.params[1]) << 32 | c.params[0];
   if (!poison && !slots_.share(*out, *in[0], offset, status)) poison = fail(status, opName(c.op), shapeText(in[0]->info));
+  out->poison = poison;
+}
+
+void Engine::Worker::makeEmpty(const Command& c) {
+  ErrorPtr poison = findPoison(c, nullptr);
+  Slot* out = slots_.open(c.out[0], c.outInfo[0]);
+  if (!out) {
+    fail(failure(NS_INVALID, "output slot %u is in use", c.out[0].slot), opName(c.op), "");
+    return;
+  }
+  Status status;
+  if (!poison && !slots_.reserve(*out, status)) poison = fail(status, opName(c.op), shapeText(out->info));
+  if (!poison && recording_) recording_->made(*out);
+  if (poison && recording_ && !recording_->broken) recording_->broken = poison;
   out->poison = poison;
 }
 

@@ -29,6 +29,7 @@ class Engine::Worker {
   void command(const Command& c);
   void dispose(const Command& c);
   void share(const Command& c);
+  void makeEmpty(const Command& c);
   Slot* openFor(const Item& item, const char* op);
 
   // worker_execute.cpp

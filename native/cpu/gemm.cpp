@@ -53,7 +53,8 @@ void PackBlock(const Gemm& g, int64_t m0, const Tiles& tiles, int64_t k0, int64_
   for (int64_t i = 0; i < tiles.count; i++) PackTile(g, m0 + tiles.start(i), tiles.size(i), k0, kn, dst + tiles.offset(i, kn));
 }
 
-HWY_INLINE VF Finish(DF d, const Epilogue& e, VF v, const float* bias, const float* gate, const float* residual) {
+HWY_INLINE VF Finish(DF d, const Epilogue& e, VF v, const float* scale, const float* bias, const float* gate, const float* residual) {
+  if (scale) v = hn::Mul(v, hn::LoadU(d, scale));
   if (bias) v = hn::Add(v, hn::LoadU(d, bias));
   if (e.act == Activation::gelu) v = GeluTanh(d, v);
   if (e.act == Activation::silu) v = Silu(d, v);
@@ -64,21 +65,22 @@ HWY_INLINE VF Finish(DF d, const Epilogue& e, VF v, const float* bias, const flo
 }
 
 // One vector of a tile row at the right edge: inputs and output pass through padded copies, the arithmetic is the same.
-void FinishEdge(const Epilogue& e, VF v, int64_t count, bool first, bool last, const float* bias, const float* gate, const float* residual,
-                float* c) {
+void FinishEdge(const Epilogue& e, VF v, int64_t count, bool first, bool last, const float* scale, const float* bias, const float* gate,
+                const float* residual, float* c) {
   const DF d;
-  HWY_ALIGN float b[16] = {}, g[16] = {}, r[16] = {}, y[16] = {};
+  HWY_ALIGN float s[16] = {}, b[16] = {}, g[16] = {}, r[16] = {}, y[16] = {};
   if (!first) {
     for (int64_t i = 0; i < count; i++) y[i] = c[i];
     v = hn::Add(hn::Load(d, y), v);
   }
   if (last) {
     for (int64_t i = 0; i < count; i++) {
+      if (scale) s[i] = scale[i];
       if (bias) b[i] = bias[i];
       if (gate) g[i] = gate[i];
       if (residual) r[i] = residual[i];
     }
-    v = Finish(d, e, v, bias ? b : nullptr, gate ? g : nullptr, residual ? r : nullptr);
+    v = Finish(d, e, v, scale ? s : nullptr, bias ? b : nullptr, gate ? g : nullptr, residual ? r : nullptr);
   }
   hn::Store(v, d, y);
   for (int64_t i = 0; i < count; i++) c[i] = y[i];
@@ -92,6 +94,7 @@ void StoreTile(const Gemm& g, const float* tile, int64_t m0, int rows, int64_t n
   for (int r = 0; r < rows; r++) {
     const int64_t m = m0 + r;
     float* c = g.c + m * g.ldc + n0;
+    const float* scale = e.scale ? e.scale + n0 : nullptr;
     const float* bias = e.bias ? e.bias + n0 : nullptr;
     const float* gate = e.gate ? e.gate + (e.gateStride ? m / e.rowsPerGate * e.gateStride : 0) + n0 : nullptr;
     const float* residual = e.residual ? e.residual + m * g.ldc + n0 : nullptr;
@@ -100,12 +103,14 @@ void StoreTile(const Gemm& g, const float* tile, int64_t m0, int rows, int64_t n
     for (; j + kLanes <= valid; j += kLanes) {
       VF v = hn::Load(d, s + j);
       if (!first) v = hn::Add(hn::LoadU(d, c + j), v);
-      if (last) v = Finish(d, e, v, bias ? bias + j : nullptr, gate ? gate + j : nullptr, residual ? residual + j : nullptr);
+      if (last)
+        v = Finish(d, e, v, scale ? scale + j : nullptr, bias ? bias + j : nullptr, gate ? gate + j : nullptr,
+                   residual ? residual + j : nullptr);
       hn::StoreU(v, d, c + j);
     }
     if (j < valid) {
-      FinishEdge(e, hn::Load(d, s + j), valid - j, first, last, bias ? bias + j : nullptr, gate ? gate + j : nullptr,
-                 residual ? residual + j : nullptr, c + j);
+      FinishEdge(e, hn::Load(d, s + j), valid - j, first, last, scale ? scale + j : nullptr, bias ? bias + j : nullptr,
+                 gate ? gate + j : nullptr, residual ? residual + j : nullptr, c + j);
     }
   }
 }

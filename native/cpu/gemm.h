@@ -1,5 +1,6 @@
 // The packed GEMM under linear, matmul and convolution: C[m,n] = epilogue(A[m,k] W[k,n]).
-// Weights come as panels of 16 columns, k-major, zero-padded: w[panel][k][16], f32, f16 or bf16 (converted exactly in the kernel).
+// Weights come as panels of 16 columns, k-major, zero-padded: w[panel][k][16], f32, f16, bf16 or
+// int8 (as u8; converted exactly in the kernel, the column's scale is applied to the sum).
 // Every output element is, in every call, the same sequence: K is cut into blocks that depend on K only; inside a block one chain
 // of multiply-adds from zero in the order of k; blocks are added in order. Rows, threads and tiling do not enter.
 #pragma once
@@ -10,6 +11,7 @@
 namespace ns::cpu {
 
 constexpr int64_t kPanel = 16;
+constexpr int64_t kScaleLines = 4;  // int8 panels: lines of 16 bytes per panel that hold the f32 scales, behind all panels
 constexpr int64_t kMaxBlockK = 1024;
 
 inline int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -22,11 +24,12 @@ inline int64_t blockK(int64_t k) {
 
 enum class Activation : int32_t { none, gelu, silu };
 
-// y = alpha * gate * act(sum + bias) + beta * residual
+// y = alpha * gate * act(sum * scale + bias) + beta * residual
 struct Epilogue {
-  const float* bias = nullptr;  // [n]
-  const float* gate = nullptr;  // row m / rowsPerGate
-  int64_t gateStride = 0;       // floats between gate rows; 0: one row for all
+  const float* scale = nullptr;  // [n]
+  const float* bias = nullptr;   // [n]
+  const float* gate = nullptr;   // row m / rowsPerGate
+  int64_t gateStride = 0;        // floats between gate rows; 0: one row for all
   int64_t rowsPerGate = 1;
   const float* residual = nullptr;  // same layout as c
   float alpha = 1.0f;

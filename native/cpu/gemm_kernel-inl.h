@@ -71,6 +71,15 @@ struct WeightBF16 {
   static HWY_INLINE VF Load(DF d, const T* p) { return LoadBF16(d, p); }
 };
 
+// u8 in name; the bits are two's complement.
+struct WeightI8 {
+  using T = int8_t;
+  static HWY_INLINE VF Load(DF d, const T* p) {
+    const hn::Rebind<int32_t, DF> di;
+    return hn::ConvertTo(d, hn::PromoteTo(di, hn::LoadU(hn::Rebind<int8_t, DF>(), p)));
+  }
+};
+
 // One k: sum += a value per row times a weight line per panel.
 template <class W, int Panels, int Rows>
 HWY_INLINE void Step(const float* HWY_RESTRICT a, const typename W::T* const (&w)[Panels], int k, VF (&sum)[Rows][Panels * kVectors]) {
@@ -151,6 +160,7 @@ Kernel Pick(int panels, int rows) {
 inline Kernel PickKernel(DType dtype, int panels, int rows) {
   return dtype == DType::f32   ? Pick<WeightF32>(panels, rows)
          : dtype == DType::f16 ? Pick<WeightF16>(panels, rows)
+         : dtype == DType::u8  ? Pick<WeightI8>(panels, rows)
                                : Pick<WeightBF16>(panels, rows);
 }
 

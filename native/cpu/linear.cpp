@@ -8,7 +8,8 @@ Status linear(Context& ctx, const NsCall& call, const op::linear::Params& p) {
   using In = op::linear::in::Index;
   const NsTensor& x = call.in[In::x];
   const NsTensor& w = call.in[In::w];
-  if (x.ndim != 3 || w.ndim != 3 || w.dims[2] != kPanel || w.dims[1] != x.dims[2] || w.dims[0] != ceilDiv(p.n, kPanel)) {
+  if (x.ndim != 3 || w.ndim != 3 || w.dims[2] != kPanel || w.dims[1] != x.dims[2] + (dtype(w) == DType::u8 ? kScaleLines : 0) ||
+      w.dims[0] != ceilDiv(p.n, kPanel)) {
     return failure(NS_INVALID, "[linear] x [.., %lld] does not fit w [%lld, %lld, %lld] with n = %d", static_cast<long long>(x.dims[2]),
                    static_cast<long long>(w.dims[0]), static_cast<long long>(w.dims[1]), static_cast<long long>(w.dims[2]), p.n);
   }
@@ -23,6 +24,7 @@ Status linear(Context& ctx, const NsCall& call, const op::linear::Params& p) {
   g.c = out<float>(call, 0);
   g.ldc = p.n;
   Epilogue& e = g.epilogue;
+  if (g.dtype == DType::u8) e.scale = reinterpret_cast<const float*>(static_cast<const char*>(w.data) + w.dims[0] * g.k * kPanel);
   if (const NsTensor* bias = input(call, In::bias)) e.bias = static_cast<const float*>(bias->data);
   if (const NsTensor* residual = input(call, In::residual)) e.residual = static_cast<const float*>(residual->data);
   if (const NsTensor* gate = input(call, In::gate)) {

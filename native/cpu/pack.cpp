@@ -3,6 +3,7 @@
 // Floor: source and target bytes at copy bandwidth; winograd transforms about 100 FLOP per 3x3 kernel in f64, 16 kernels at a time.
 // Layout: gemm.h and ops.json. The sources are often memory-mapped: rows are read in long runs, panels are split over the threads.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "native/cpu/cast.h"
@@ -52,6 +53,23 @@ void packTurnedPanel(const NsTensor& w, int64_t n, int64_t k, int64_t p, DType t
       }
     }
     castRow(DType::f32, to, lines, panel + n0 * kPanel * element, nn * kPanel);
+  }
+}
+
+// Panel p of a [n,k] matrix as int8: scale = largest magnitude of the row / 127, values w / scale rounded to nearest (ties to even).
+// A row that is not finite gets a scale that is not.
+void packInt8Panel(const NsTensor& w, int64_t n, int64_t k, int64_t p, int8_t* panel, float* scales, float* row) {
+  const DType from = dtype(w);
+  for (int64_t j = 0; j < kPanel; j++) {
+    const int64_t at = p * kPanel + j;
+    float most = 0.0f;
+    if (at < n) {
+      castRow(from, DType::f32, offset(w.data, at * k, from), row, k);
+      for (int64_t i = 0; i < k; i++) most = std::abs(row[i]) <= most || std::isnan(most) ? most : std::abs(row[i]);
+    }
+    const float scale = scales[j] = most / 127.0f;
+    const bool any = scale > 0 && std::isfinite(scale);
+    for (int64_t i = 0; i < k; i++) panel[i * kPanel + j] = any ? static_cast<int8_t>(std::nearbyint(row[i] / scale)) : int8_t{0};
   }
 }
 
@@ -134,6 +152,19 @@ void packWinogradPanel(const NsTensor& w, const ConvShape& s, int64_t p, int m, 
   }
 }
 
+Status packInt8(Context& ctx, const NsTensor& w, char* packed) {
+  const int64_t n = w.dims[0], k = w.dims[1], panels = ceilDiv(n, kPanel);
+  float* scales = reinterpret_cast<float*>(packed + panels * k * kPanel);
+  for (int t = 0; t < ctx.pool.threads(); t++) ctx.perThread[t].floats(0, static_cast<size_t>(k));
+  ctx.pool.parallelFor(panels, 1, [&](int64_t begin, int64_t end, int thread) {
+    float* row = ctx.perThread[thread].floats(0, static_cast<size_t>(k));
+    for (int64_t i = begin; i < end; i++) {
+      packInt8Panel(w, n, k, i, reinterpret_cast<int8_t*>(packed + i * k * kPanel), scales + i * kPanel, row);
+    }
+  });
+  return Status();
+}
+
 }  // namespace
 
 namespace kernels {
@@ -141,6 +172,8 @@ namespace kernels {
 Status linear_pack(Context& ctx, const NsCall& call, const op::linear_pack::Params& p) {
   const NsTensor& w = call.in[0];
   if (w.ndim != 2) return failure(NS_INVALID, "[linear_pack] w has %d dims, needs 2", w.ndim);
+  if (p.dtype == DType::u8 && p.transpose) return failure(NS_INVALID, "[linear_pack] int8 panels have no transpose");
+  if (p.dtype == DType::u8) return packInt8(ctx, w, out<char>(call, 0));
   const int64_t n = w.dims[0], k = w.dims[1];
   const int64_t panels = ceilDiv(p.transpose ? k : n, kPanel),
                 bytes = (p.transpose ? n : k) * kPanel * static_cast<int64_t>(dtypeSize(p.dtype));

@@ -51,6 +51,21 @@ void testValues() {
   check(!rig.flush() && rig.late.empty(), "no error");
 }
 
+void testEmpty() {
+  for (const char* device : {"cpu", "null"}) {
+    Rig rig("", 1000, device);
+    rig.submit(command(core::kEmpty, {}, {{{0, 1}, {8}}}, {}));
+    check(!rig.flush() && rig.engine.memory().live == 64, "memory, and no call", device);
+    rig.submit(command(core::kEmpty, {}, {{{0, 1}, {8}}}, {}));
+    check(rig.flush() && rig.late.size() == 1, "a slot in use", device);
+    rig.submit(dispose({0, 1}));
+    rig.flush();
+    check(rig.engine.memory().live == 0, "released", device);
+    check(!rig.submit(command(core::kEmpty, {{0, 1}}, {{{1, 1}, {8}}}, {})), "an input is malformed", device);
+    check(!rig.submit(command(core::kEmpty, {}, {}, {})), "no output is malformed", device);
+  }
+}
+
 void testLifetime() {
   for (int order = 0; order < 2; order++) {
     Rig rig("", 1000, "cpu");
@@ -205,6 +220,7 @@ void testFarOffsets() {
 
 int main() {
   testValues();
+  testEmpty();
   testLifetime();
   testPoison();
   testPoisonOfOne();

@@ -205,6 +205,7 @@ function otherDTypes(op: DeclaredOp, tests: readonly DeclaredTest[]): Case[] {
     const test = tests[index];
     if (!test || input.name === 'vCache') continue;
     for (const dtype of input.dtypes.slice(1)) {
+      if (dtype === 'u8') continue; // a pack that rounds: int8.test.ts
       const dtypes: Record<string, DType> = { ...test.dtypes, [input.name]: dtype };
       if (input.name === 'kCache') dtypes.vCache = dtype;
       cases.push(caseOf(op, { ...test, dtypes }, `${index} ${input.name} ${dtype}`));

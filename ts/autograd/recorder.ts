@@ -49,7 +49,12 @@ export class Recorder implements Sink<Tensor> {
 
   get graph(): Graph {
     const { engine } = this.keeper;
-    return { ops: this.ops, scope: (fn) => engine.scope(fn), tensor: (data, shape, dtype) => engine.tensor(data, shape, dtype) };
+    return {
+      ops: this.ops,
+      scope: (fn) => engine.scope(fn),
+      tensor: (data, shape, dtype) => engine.tensor(data, shape, dtype),
+      empty: (shape, dtype) => engine.empty(shape, dtype),
+    };
   }
 
   valueOf(tensor: Tensor): Value | undefined {

@@ -59,6 +59,10 @@ export class Tape implements Graph {
     return this.engine.tensor(data, shape, dtype);
   }
 
+  empty(shape: readonly number[], dtype?: DType): Tensor {
+    return this.engine.empty(shape, dtype);
+  }
+
   /**
    * Makes a tensor a leaf: backward() adds its gradient to `grad`, in place. Both are f32 of one shape; two tapes may add to the same
    * one. Throws ArgumentError for a tensor that was computed on this tape.

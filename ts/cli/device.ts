@@ -12,6 +12,8 @@ export interface DeviceOptions {
 
 export type Precision = 'f32' | 'f16' | 'bf16';
 export const PRECISIONS: readonly Precision[] = ['f32', 'f16', 'bf16'];
+/** How the linear weights of a VAR may be stored. */
+export const WEIGHT_DTYPES = [...PRECISIONS, 'int8'] as const;
 
 export interface PrecisionOptions {
   precision: Precision;

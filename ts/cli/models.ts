@@ -4,15 +4,7 @@ import { ArgumentError } from '../core/errors.js';
 import type { Engine } from '../engine/index.js';
 import { VAR, VQVAE } from '../sample/index.js';
 import type { Context } from './context.js';
-import {
-  type DeviceOptions,
-  deviceOptions,
-  openDevice,
-  PRECISIONS,
-  type Precision,
-  type PrecisionOptions,
-  precisionOption,
-} from './device.js';
+import { type DeviceOptions, deviceOptions, openDevice, type PrecisionOptions, precisionOption, WEIGHT_DTYPES } from './device.js';
 import { integer, oneOf, patchNums } from './options.js';
 import { modelSize, PRESETS } from './presets.js';
 
@@ -22,7 +14,7 @@ export interface ModelOptions extends DeviceOptions, PrecisionOptions {
   init?: string;
   initSeed: number;
   /** Only where a VAR is loaded. */
-  dtype?: Precision;
+  dtype?: (typeof WEIGHT_DTYPES)[number];
   patchNums?: number[];
 }
 
@@ -32,7 +24,11 @@ export function modelOptions(command: Command, which: 'both' | 'vae' = 'both'): 
   if (which === 'both') {
     command
       .option('--var <file>', 'checkpoint of the VAR transformer')
-      .option('--dtype <dtype>', 'storage of its linear weights (default: --precision)', oneOf('--dtype', PRECISIONS));
+      .option(
+        '--dtype <dtype>',
+        'storage of its linear weights: f32, f16, bf16 or, on the CPU, int8 (default: --precision)',
+        oneOf('--dtype', WEIGHT_DTYPES),
+      );
   }
   command
     .option('--init <preset>', `seeded random weights instead of files: ${PRESETS.join(', ')}`, oneOf('--init', PRESETS))

@@ -76,14 +76,21 @@ export function writeSlice(c: RuleContext): void {
   range(c, 'start', 0, room);
 }
 
+/** Lines behind the rows of K in a panel of int8: the f32 scales of its 16 columns. */
+const SCALE_LINES = 4;
+
 export function linearPack(c: RuleContext): readonly number[] {
-  floating(c);
   const { N, K } = c.d as { N: number; K: number };
+  if (c.a.dtype === 'u8' && !c.a.transpose) return [panels(N), K + SCALE_LINES, PANEL];
+  floating(c);
   return c.a.transpose ? [panels(K), N, PANEL] : [panels(N), K, PANEL];
 }
 
 export function linear(c: RuleContext): void {
   floating(c);
+  const { K, Kw } = c.d as { K: number; Kw: number };
+  const inner = input(c, 'w').dtype === 'u8' ? Kw - SCALE_LINES : Kw;
+  if (inner !== K) shapeFailure(c, `K is ${K} in x and ${inner} in w`, ['x', 'w']);
   const n = range(c, 'n', 1, 0x7fffffff);
   if (c.d.P !== panels(n)) shapeFailure(c, `${n} columns need ${panels(n)} panels of 16`, ['w']);
   if (c.in.gate) modulationRows(c, 'gate', 'Bg', ['gateAt']);

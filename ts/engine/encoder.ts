@@ -4,6 +4,7 @@ import type { Attrs, AttrValue, OpDecl, OutputSpec, TensorRef } from '../core/ty
 const DISPOSE = 1;
 const END_GROUP = 2;
 const VIEW = 3;
+const EMPTY = 8;
 /** Commands that take the id of a capture. */
 export const CAPTURE = { begin: 4, end: 5, replay: 6, drop: 7 } as const;
 const HEADER = 4;
@@ -82,6 +83,16 @@ export class Encoder {
     words[at + 1] = Math.floor(offset / 2 ** 32);
     words[start] = at + 2 - start;
     this.#end(at + 2);
+  }
+
+  /** A tensor that nothing is written to. */
+  empty(out: { slot: number; generation: number }, spec: OutputSpec, group: number): void {
+    const { dtype, shape } = spec;
+    const { words, length: start } = this;
+    const end = start + HEADER + 3 + shape.length;
+    words.set([end - start, EMPTY, group, 1 << 8, out.slot, out.generation, dtypeCode(dtype) | (shape.length << 8)], start);
+    words.set(shape, start + HEADER + 3);
+    this.#end(end);
   }
 
   dispose(slot: number, generation: number): void {

@@ -89,6 +89,20 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     );
   }
 
+  /** A tensor whose values are unspecified until an op writes them in place or write() replaces them; default f32. */
+  empty(shape: readonly number[], dtype: DType = 'f32'): Tensor {
+    this.#open();
+    const dims = [...checkShape('empty: shape', shape)];
+    checkEnum('empty: dtype', dtype, DTYPES);
+    if (!fits(dims, dtype)) throw new ShapeError(`empty: ${dtype}${showShape(dims)} is more than 64 TiB`);
+    this.#reserve(0);
+    if (this.#encoder.full) this.#submit();
+    const out = this.#make({ dtype, shape: dims }, 'empty', this.#slots.take());
+    this.#encoder.empty(out, out, this.#group);
+    this.#schedule();
+    return out;
+  }
+
   /**
    * A tensor that is a range of a file: mapped, without a copy, where byteOffset is a multiple of the element size. The file must
    * stay as it is while the tensor lives; one that has become too short is a late error.

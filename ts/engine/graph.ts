@@ -8,4 +8,6 @@ export interface Graph {
   /** Runs fn at once and disposes every tensor created inside, except those in its return value. */
   scope<R>(fn: () => R): R;
   tensor(data: TypedData, shape: readonly number[], dtype?: DType): Tensor;
+  /** A tensor whose values are unspecified until they are written; default f32. */
+  empty(shape: readonly number[], dtype?: DType): Tensor;
 }

@@ -243,7 +243,7 @@ export const OPS = {
     id: 80,
     inputs: [
       { name: 'x', shape: [{ letter: 'B' }, { letter: 'l' }, { letter: 'K' }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
-      { name: 'w', shape: [{ letter: 'P' }, { letter: 'K' }, { text: '16', value: () => 16 }], dtypes: ['f32', 'f16', 'bf16'], optional: false, mut: false },
+      { name: 'w', shape: [{ letter: 'P' }, { letter: 'Kw' }, { text: '16', value: () => 16 }], dtypes: ['f32', 'f16', 'bf16', 'u8'], optional: false, mut: false },
       { name: 'bias', shape: [{ text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32'], optional: true, mut: false },
       { name: 'gate', shape: [{ letter: 'Bg' }, { letter: 'G' }, { text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32'], optional: true, mut: false },
       { name: 'residual', shape: [{ letter: 'B' }, { letter: 'l' }, { text: 'a.n', value: (_d, a) => a.n! }], dtypes: ['f32', 'f16', 'bf16'], optional: true, mut: false },
@@ -1192,7 +1192,7 @@ export class Ops<T extends TensorRef> {
   /**
    * y = residual + gate * act(x W^T + bias); gate is row gateAt of [B,G,N], one row per leading B of x (B may be 1).
    * @param x [B,l,K] f32|f16|bf16
-   * @param w [P,K,16] f32|f16|bf16
+   * @param w [P,Kw,16] f32|f16|bf16|u8
    * @param options.bias [a.n] f32
    * @param options.gate [Bg,G,a.n] f32
    * @param options.residual [B,l,a.n] f32|f16|bf16

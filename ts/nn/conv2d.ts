@@ -28,13 +28,29 @@ export interface ConvEpilogue {
 /** Fewer channels than this do not fill the transformed products of Winograd. */
 const WINOGRAD_CHANNELS = 32;
 
+/**
+ * Output pixels below which the smaller transform, or none, is cheaper for a single use. Measured for 64 to 640 channels, packing included,
+ * CPU ms for 640 channels direct, F(2x2), F(4x4): 16 pixels 7.9, 9.4, 12.2; 64 pixels 9.9, 9.9, 15; 256 pixels 25, 15, 16; 1024 pixels 80, 43, 32.
+ */
+const DIRECT_BELOW = 96;
+const WINOGRAD2_BELOW = 512;
+
 /** The algorithm for a 3x3 stride-1 convolution; `tile` 4 is faster and about ten times less exact than 2, 0 asks for direct sums. */
 export function convAlgo(inChannels: number, outChannels: number, kernel: number, stride: number, tile: 0 | 2 | 4): ConvAlgo {
   if (kernel !== 3 || stride !== 1 || tile === 0 || Math.min(inChannels, outChannels) < WINOGRAD_CHANNELS) return 'direct';
   return tile === 4 ? 'winograd4' : 'winograd2';
 }
 
-/** nn.Conv2d on NHWC maps; the OIHW weight is packed once, in f32, f16 or bf16. */
+/**
+ * The algorithm where a weight is transformed for one convolution alone, of `positions` output pixels in the whole batch. A transform costs
+ * as much for one pixel as for many; a direct convolution has 1.8 to 4 times the products of a transformed one, for every pixel.
+ */
+export function convAlgoOnce(algo: ConvAlgo, positions: number): ConvAlgo {
+  if (algo === 'direct' || positions < DIRECT_BELOW) return 'direct';
+  return positions < WINOGRAD2_BELOW ? 'winograd2' : algo;
+}
+
+/** nn.Conv2d on NHWC maps; the OIHW weight is packed once, or for every use where the module is bound so, in f32, f16 or bf16. */
 export class Conv2d extends Module {
   private readonly kernel: number;
   private readonly stride: number;
@@ -64,7 +80,9 @@ export class Conv2d extends Module {
   /** x [B, h, w, I] gives [B, h', w', O]; `residual` has the output's shape. */
   forward(ops: Ops<Tensor>, x: Tensor, epilogue: ConvEpilogue = {}): Tensor {
     const half = this.kernel >> 1;
-    return ops.conv2d(x, this.weight, {
+    const [batch, height, width] = x.shape as [number, number, number];
+    const algo = this.packOnUse ? convAlgoOnce(this.algo, batch * height * width * this.upsample ** 2) : this.algo;
+    const call = {
       o: this.outChannels,
       bias: this.bias,
       kernel: this.kernel,
@@ -72,14 +90,23 @@ export class Conv2d extends Module {
       padBefore: this.stride === 2 ? 0 : half,
       padAfter: this.stride === 2 ? 1 : half,
       upsample: this.upsample,
-      algo: this.algo,
+      algo,
       dtype: this.precision,
       ...epilogue,
-    });
+    };
+    return this.withPack(
+      this.weight,
+      (weight) => this.pack(ops, weight, algo),
+      (packed) => ops.conv2d(x, packed, call),
+    );
   }
 
   protected override attach(ops: Ops<Tensor>, take: Take): void {
-    this.weight = this.hold(ops.convPack(take(this.weightName)!, { algo: this.algo, dtype: this.dtype }));
+    this.weight = this.packOnUse ? this.use(take, this.weightName) : this.hold(this.pack(ops, take(this.weightName)!, this.algo));
     this.bias = this.use(take, this.biasName);
+  }
+
+  private pack(ops: Ops<Tensor>, weight: Tensor, algo: ConvAlgo): Tensor {
+    return ops.convPack(weight, { algo, dtype: this.dtype === 'int8' ? 'f32' : this.dtype });
   }
 }

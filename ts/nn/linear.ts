@@ -22,7 +22,7 @@ export interface LinearEpilogue {
   readonly dtype?: Precision;
 }
 
-/** nn.Linear on [B, l, K]; the weight is packed once, in f32, f16 or bf16. */
+/** nn.Linear on [B, l, K]; the weight is packed once, or for every product where the module is bound so, in f32, f16, bf16 or int8. */
 export class Linear extends Module {
   private readonly weightName: string;
   private readonly biasName: string | null;
@@ -43,11 +43,20 @@ export class Linear extends Module {
 
   /** `bias` replaces the module's own. x [B, l, K] gives [B, l, N]. */
   forward(ops: Ops<Tensor>, x: Tensor, epilogue: LinearEpilogue = {}, bias: Tensor | undefined = this.bias): Tensor {
-    return ops.linear(x, this.weight, { n: this.outFeatures, bias, ...epilogue });
+    const call = { n: this.outFeatures, bias, ...epilogue };
+    return this.withPack(
+      this.weight,
+      (weight) => this.pack(ops, weight),
+      (packed) => ops.linear(x, packed, call),
+    );
   }
 
   protected override attach(ops: Ops<Tensor>, take: Take): void {
-    this.weight = this.hold(ops.linearPack(take(this.weightName)!, { dtype: this.dtype }));
+    this.weight = this.packOnUse ? this.use(take, this.weightName) : this.hold(this.pack(ops, take(this.weightName)!));
     if (this.biasName) this.bias = this.use(take, this.biasName);
+  }
+
+  private pack(ops: Ops<Tensor>, weight: Tensor): Tensor {
+    return ops.linearPack(weight, { dtype: this.dtype === 'int8' ? 'u8' : this.dtype });
   }
 }

@@ -38,6 +38,8 @@ export abstract class Module {
   protected precision: Precision = 'f32';
   /** Of the weights that it packs. */
   protected dtype: WeightDType = 'f32';
+  /** Packs are made for a product and released after it. */
+  protected packOnUse = false;
 
   constructor(readonly name: string) {}
 
@@ -78,7 +80,7 @@ export abstract class Module {
    * the activations and, unless `dtype` says otherwise, of the packed weights; the weights that are given may be f32.
    */
   bind(ops: Ops<Tensor>, take: Take, given: Numerics = {}): void {
-    const numerics = this.onlyF32 ? {} : given;
+    const numerics = this.onlyF32 ? { packOnUse: given.packOnUse } : given;
     for (const child of this.children) child.bind(ops, take, numerics);
     this.settle(numerics);
     this.release();
@@ -88,6 +90,17 @@ export abstract class Module {
   dispose(): void {
     for (const child of this.children) child.dispose();
     this.release();
+  }
+
+  /** Runs fn with the packed weight; one that was packed for this use is released after it. */
+  protected withPack(weight: Tensor, pack: (weight: Tensor) => Tensor, fn: (packed: Tensor) => Tensor): Tensor {
+    if (!this.packOnUse) return fn(weight);
+    const packed = pack(weight);
+    try {
+      return fn(packed);
+    } finally {
+      packed.dispose();
+    }
   }
 
   protected add<M extends Module>(child: M): M {
@@ -134,9 +147,10 @@ export abstract class Module {
     return sources;
   }
 
-  private settle({ precision = 'f32', dtype = precision }: Numerics): void {
+  private settle({ precision = 'f32', dtype = precision, packOnUse = false }: Numerics): void {
     this.precision = precision;
     this.dtype = dtype;
+    this.packOnUse = packOnUse;
   }
 
   private release(): void {

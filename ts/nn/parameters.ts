@@ -191,11 +191,12 @@ export class Parameters {
 
   /**
    * Binds the module's weights, packed from these f32 values to the dtype that `numerics` asks for; on a tape every parameter becomes a
-   * leaf whose gradient is added to `grad(name)`.
+   * leaf whose gradient is added to `grad(name)`, and packs live no longer than the product they are for.
    */
   bind(g: Graph, module: Bindable, numerics?: Numerics): void {
-    if (isRecorder(g)) for (const { value, grad } of this.views.values()) g.watch(value, grad ?? frozen());
-    module.bind(g.ops, this.take, numerics);
+    const records = isRecorder(g);
+    if (records) for (const { value, grad } of this.views.values()) g.watch(value, grad ?? frozen());
+    module.bind(g.ops, this.take, { packOnUse: records, ...numerics });
   }
 
   /** Enqueues the clearing of all gradients; what is not finite is cleared as well. */

@@ -21,8 +21,11 @@ export interface WeightSource {
   load(engine: Engine, key: string, options?: { dtype?: DType }): Tensor | Promise<Tensor>;
 }
 
-/** Storage of packed weights on the engine; arithmetic accumulates in f32 whatever is chosen. */
-export type WeightDType = 'f32' | 'f16' | 'bf16';
+/**
+ * Storage of packed weights on the engine; arithmetic accumulates in f32 whatever is chosen. int8: the weights of linear layers with a
+ * scale per output channel, on the CPU; convolutions stay f32.
+ */
+export type WeightDType = 'f32' | 'f16' | 'bf16' | 'int8';
 
 /** Dtype of the activations between layers. Residual stream of a transformer, logits, quantizer and images stay f32. */
 export type Precision = 'f32' | 'f16' | 'bf16';
@@ -33,6 +36,8 @@ export interface Numerics {
   readonly dtype?: WeightDType | undefined;
   /** Default: f32. */
   readonly precision?: Precision | undefined;
+  /** Weights are packed anew for every product and released after it: they are used about once, as in a training step. */
+  readonly packOnUse?: boolean | undefined;
 }
 
 /** Hands the modules their tensors while a model is loaded. */

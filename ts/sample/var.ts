@@ -121,7 +121,7 @@ export class VAR {
     checkOptions('VAR.load', options, ['vqvae', 'preset', 'config', ...NUMERICS_OPTIONS, 'signal']);
     const vqvae = checkVqvae(engine, options?.vqvae);
     checkSignal(options.signal);
-    const numerics = checkNumerics(options);
+    const numerics = checkNumerics(options, engine, 'VAR');
     const { source, owned } = await openWeights(input, VAR_FAMILY);
     try {
       const asked = { ...(options.preset ? presetFields(options.preset) : {}), ...options.config };
@@ -144,7 +144,7 @@ export class VAR {
     for (const [name, value] of Object.entries(init)) if (value !== undefined) checkNumber(name, value, -1e6, 1e6);
     checkInt('seed', seed, 0, Number.MAX_SAFE_INTEGER);
     checkSignal(signal);
-    const numerics = checkNumerics(options);
+    const numerics = checkNumerics(options, engine, 'VAR');
     const { vocabSize, zChannels, patchNums } = vqvae.config;
     const base = preset ? presetConfig(preset) : {};
     const full = varConfig({ ...base, ...(preset ? {} : { vocabSize, zChannels, patchNums }), ...config });

@@ -93,7 +93,7 @@ export class VQVAE {
     const { winograd, encoder, signal, precision, dtype, ...config } = options;
     checkSignal(signal);
     checkWinograd(winograd);
-    const numerics = checkNumerics({ precision, dtype });
+    const numerics = checkNumerics({ precision, dtype }, engine, 'VQVAE');
     if (encoder !== undefined) checkEnum('encoder', encoder, ['lazy', 'eager']);
     const { source, owned } = await openWeights(input, VQVAE_FAMILY);
     const close = () => owned?.close();
@@ -118,7 +118,7 @@ export class VQVAE {
     checkInt('seed', seed, 0, Number.MAX_SAFE_INTEGER);
     checkNumber('eini', eini ?? 0, -1e6, 1e6);
     checkWinograd(winograd);
-    const numerics = checkNumerics({ precision, dtype });
+    const numerics = checkNumerics({ precision, dtype }, engine, 'VQVAE');
     const build: VqvaeBuildOptions = { winograd: transform(engine, winograd), eini };
     const model = new VqvaeModel(vqvaeConfig(config), build);
     const vqvae = new VQVAE(engine, model, new InitSource(model.parameters(), seed), numerics, () => {});

@@ -113,7 +113,7 @@ test('options of models and of the VQVAE that are not known or not accepted', as
   await refused(VQVAE.load(engine, ''), 'path', '""');
   await refused(VAR.init(engine, any({ vqvae, depth: 2 })), 'depth', 'config');
   await refused(VAR.init(engine, any({ vqvae, config: { depht: 2 } })), 'depht', 'depth');
-  await refused(VAR.init(engine, any({ vqvae, dtype: 'int8' })), 'dtype', '"int8"', 'f32, f16, bf16');
+  await refused(VAR.init(engine, any({ vqvae, dtype: 'int4' })), 'dtype', '"int4"', 'f32, f16, bf16, int8');
   await refused(VAR.init(engine, any({ vqvae, seed: 'x' })), 'seed', '"x"');
   await refused(vqvae.tokenize(image, any({ patchnums: [1] })), 'patchnums', 'patchNums');
   await refused(vqvae.tokenize(image, any({ patchNums: '1,2,3' })), 'patchNums', '"1,2,3"', 'list');

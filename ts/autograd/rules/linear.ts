@@ -48,6 +48,7 @@ export const linear: Rule = {
   },
   saves: (c) => {
     needPack(c);
+    if ((c.dtype('w') as string) === 'u8') throw new ArgumentError(`[${c.op}] int8 weights have no gradient: train with f32, f16 or bf16`);
     return [...(c.needs('w') ? ['x'] : []), ...(c.needs('x') ? ['w'] : [])];
   },
   backward: (b) => {

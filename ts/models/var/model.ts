@@ -156,8 +156,8 @@ export class VarModel extends Module {
   /** Empty caches of every block for `batch` rows, in the model's precision; their size is `cacheBytes`. */
   caches(g: Graph, batch: number): KvCache[] {
     const { numHeads, embedDim } = this.config;
-    const call = { shape: [batch, numHeads, cacheLength(this.config), embedDim / numHeads], dtype: this.precision };
-    return this.blocks.map(() => ({ k: g.ops.fill(call), v: g.ops.fill(call) }));
+    const shape = [batch, numHeads, cacheLength(this.config), embedDim / numHeads];
+    return this.blocks.map(() => ({ k: g.empty(shape, this.precision), v: g.empty(shape, this.precision) }));
   }
 
   /**

@@ -46,6 +46,7 @@ export function frozenGraph(engine: Engine): TrainGraph {
     ops,
     scope: (fn) => engine.scope(fn),
     tensor: (data, shape, dtype) => engine.tensor(data, shape, dtype),
+    empty: (shape, dtype) => engine.empty(shape, dtype),
     detach: (x) => engine.view(x, 0, x.shape),
     straightThrough: (value, x) => engine.scope(() => ops.binary(ops.binary(value, x, { fn: 'sub' }), x, { fn: 'add' })),
   };
