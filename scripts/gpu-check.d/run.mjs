@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { root } from '../setup/paths.mjs';
 import { machine } from './machine.mjs';
 import { Report } from './report.mjs';
-import { prepareAddon, STEPS } from './steps.mjs';
+import { STEPS } from './steps.mjs';
 
 const ALIASES = { sanitize: ['memcheck', 'racecheck'] };
 
@@ -42,7 +42,6 @@ async function main() {
     report.begin(name);
     context.until = Date.now() + options.budgetS * 1000;
     try {
-      await prepareAddon(context);
       await STEPS[name](context);
     } catch (error) {
       report.add(name, { passed: 0, failed: 1, skipped: 0, problem: error.message }, error.run);

@@ -41,7 +41,7 @@ async function must(c, what, command, args) {
 const generator = () => (capture('ninja', ['--version']) ? ['-G', 'Ninja'] : []);
 
 /** The addon of the archive, or where it does not load one that is compiled here, once. */
-export async function prepareAddon(c) {
+async function prepareAddon(c) {
   const build = join(c.state, 'build-cpu');
   const loads = (file) => runChild(c.node, ['-e', `require(${JSON.stringify(file)})`], { env: nodeEnv(c), timeoutS: 60 });
   const first = await loads(c.addon);
@@ -82,7 +82,11 @@ function programsOf(c) {
   return names.sort().map((name) => ({ name, path: join(folder, name) }));
 }
 
-function needPlugin(c) {
+async function needEngine(c) {
+  await prepareAddon(c);
+  // A new archive does not undo the build.
+  const built = join(c.state, 'build-cuda', 'Release', 'nextscale_cuda.so');
+  if (!existsSync(pluginOf(c)) && existsSync(built)) copyFileSync(built, pluginOf(c));
   if (!existsSync(pluginOf(c))) throw new Error('the plug-in is not there: run the step build first');
 }
 
@@ -90,14 +94,14 @@ async function tests(c) {
   const programs = programsOf(c);
   if (programs.length === 0) c.report.skip('cuda/test', 'no test program is built');
   for (const { name, path } of programs) await program(c, name, path, [], { read: readLastLine, seconds: 200 });
-  needPlugin(c);
+  await needEngine(c);
   await suite(c, 'test/cuda/engine.test.ts', { seconds: 300 });
   await suite(c, 'test/unit/sample/graph.test.ts', { seconds: 300 });
 }
 
 /** Both devices are measured by the same float64 definition: ops in every dtype, forward and backward. */
 async function parity(c) {
-  needPlugin(c);
+  await needEngine(c);
   for (const name of ['parity', 'fused', 'views']) await suite(c, `test/parity/${name}.test.ts`, { label: ' on cuda' });
   await suite(c, 'test/parity/parity.test.ts', { device: 'cpu', label: ' on cpu' });
 }
@@ -109,17 +113,21 @@ async function sanitized(c, tool) {
   if (c.options.emulated) return c.report.skip(tool, 'compute-sanitizer needs a GPU');
   const command = sanitizer();
   if (!command) return c.report.skip(tool, 'compute-sanitizer is not installed');
-  const args = ['--tool', tool, '--error-exitcode', '9', '--print-limit', '20', '--kernel-name-exclude', 'kernel_substring=cublas'];
+  const args = ['--tool', tool, '--error-exitcode', '9', '--print-limit', '20'];
+  if (tool === 'memcheck') await sanitizedParity(c, command, args);
   // The tests that check a fault on purpose are programs of the emulation, which is not built here.
   for (const { name, path } of programsOf(c))
     await program(c, `${tool} ${name}`, command, [...args, path], { read: readExitCode, seconds: 150 });
-  if (tool !== 'memcheck') return;
+}
+
+async function sanitizedParity(c, command, args) {
+  await needEngine(c);
   const env = {
     ...nodeEnv(c),
     NEXTSCALE_OPS: c.options.ops ?? 'linear,attention,attention_grad,conv2d,vq_lookup,sample_cfg,group_norm,adamw',
   };
-  const child = [c.node, join(c.js, 'test/parity/parity.test.js')];
-  await program(c, 'memcheck parity', command, ['--target-processes', 'all', ...args, ...child], { read: readExitCode, env });
+  const child = [...args, '--target-processes', 'all', c.node, join(c.js, 'test/parity/parity.test.js')];
+  await program(c, 'memcheck parity', command, child, { read: readExitCode, env, seconds: left(c) * 0.4 });
 }
 
 // Cases of photographs need sharp, which is not in the archive: skips.
@@ -135,7 +143,7 @@ function readGolden(run) {
 }
 
 async function golden(c) {
-  needPlugin(c);
+  await needEngine(c);
   const folders = [join(c.root, 'test', 'golden', 'set'), join(c.kit, 'golden')].filter((folder) => existsSync(folder));
   for (const folder of folders) {
     const args = [join(c.js, 'test/golden/run.js'), folder];
@@ -150,7 +158,7 @@ function rowsOf(file) {
 }
 
 async function measured(c, name, script, args, seconds) {
-  needPlugin(c);
+  await needEngine(c);
   const file = join(c.state, 'bench', `${name}.jsonl`);
   mkdirSync(join(c.state, 'bench'), { recursive: true });
   rmSync(file, { force: true });
@@ -163,7 +171,8 @@ async function measured(c, name, script, args, seconds) {
 }
 
 async function bench(c) {
-  await measured(c, 'kernels', 'kernels.js', [], left(c) * 0.6);
+  await measured(c, 'kernels', 'kernels.js', [], left(c) * 0.5);
+  if (!c.options.emulated) await measured(c, 'kernels-own', 'kernels.js', ['--own', '--only', 'linear,linear_grad_w'], left(c) * 0.3);
   await measured(c, 'jobs', 'jobs.js', []);
 }
 
