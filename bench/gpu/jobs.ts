@@ -40,7 +40,7 @@ const open = (): Promise<Engine> =>
 const first = await open();
 const results = new Results(options.smoke ? undefined : options.out, machineOf(first));
 await first.close();
-const variants = options.compile ? ['eager', 'compiled'] : ['eager'];
+type Variant = 'eager' | 'compiled';
 let failed = 0;
 
 async function clock<T>(work: () => PromiseLike<T>): Promise<[number, T]> {
@@ -97,7 +97,7 @@ async function sampleOurs(engine: Engine, depth: number, batch: number): Promise
   return { times, peakBytes };
 }
 
-async function samplePeer(depth: number, batch: number, variant: string): Promise<Sampled | undefined> {
+async function samplePeer(depth: number, batch: number, variant: Variant): Promise<Sampled | undefined> {
   const peer = await openPeer({ job: 'generate', depth, batch, variant, patchNums, ch, embedDim: widthOf(depth) });
   if (!peer) return undefined;
   const [total, without]: [number[], number[]] = [[], []];
@@ -135,11 +135,12 @@ async function generate(depth: number, batch: number): Promise<void> {
   } finally {
     await engine.close();
   }
-  if (!options.peer) return;
-  for (const variant of variants) {
-    const theirs = await samplePeer(depth, batch, variant);
-    if (theirs) report(job, batch, theirs);
-  }
+  await generateByPeer(depth, batch, 'eager');
+}
+
+async function generateByPeer(depth: number, batch: number, variant: Variant): Promise<void> {
+  const theirs = options.peer && (await samplePeer(depth, batch, variant));
+  if (theirs) report(`generate d${depth} bf16 batch ${batch}`, batch, theirs);
 }
 
 async function productRate(engine: Engine): Promise<number> {
@@ -148,9 +149,18 @@ async function productRate(engine: Engine): Promise<number> {
   return workOf(s).flops / median(await timeOf(engine, deviceSource(engine), s, options.smoke ? SMOKE : FULL));
 }
 
+const trainJob = (depth: number): TrainJob => ({
+  depth,
+  embedDim: widthOf(depth),
+  batch: options.smoke ? tiny.batch : 32,
+  patchNums,
+  precision: 'bf16',
+});
+const trainName = (job: TrainJob): string => `training step d${job.depth} bf16 batch ${job.batch}`;
+
 async function train(depth: number): Promise<void> {
-  const job: TrainJob = { depth, embedDim: widthOf(depth), batch: options.smoke ? tiny.batch : 32, patchNums, precision: 'bf16' };
-  const name = `training step d${depth} bf16 batch ${job.batch}`;
+  const job = trainJob(depth);
+  const name = trainName(job);
   const engine = await open();
   try {
     const rate = await productRate(engine);
@@ -173,20 +183,22 @@ async function train(depth: number): Promise<void> {
   } finally {
     await engine.close();
   }
-  if (!options.peer) return;
-  for (const variant of variants) {
-    const peer = await openPeer({ ...job, job: 'train', variant, ch: 32 });
-    if (!peer) continue;
-    const seconds: number[] = [];
-    let peakBytes = 0;
-    for (let i = 0; i <= runs + 1; i++) {
-      const answer = await peer.ask({ cmd: 'step', seed: i });
-      peakBytes = answer.peakBytes ?? 0;
-      if (i > 1 || options.smoke) seconds.push(answer.seconds);
-    }
-    peer.stop();
-    report(name, job.batch, { times: [{ name: `torch ${peer.version} ${variant}`, seconds }], peakBytes });
+  await trainByPeer(depth, 'eager');
+}
+
+async function trainByPeer(depth: number, variant: Variant): Promise<void> {
+  const job = trainJob(depth);
+  const peer = await openPeer({ ...job, job: 'train', variant, ch: 32 });
+  if (!peer) return;
+  const seconds: number[] = [];
+  let peakBytes = 0;
+  for (let i = 0; i <= runs + 1; i++) {
+    const answer = await peer.ask({ cmd: 'step', seed: i });
+    peakBytes = answer.peakBytes ?? 0;
+    if (i > 1 || options.smoke) seconds.push(answer.seconds);
   }
+  peer.stop();
+  report(trainName(job), job.batch, { times: [{ name: `torch ${peer.version} ${variant}`, seconds }], peakBytes });
 }
 
 async function attempt(name: string, work: () => Promise<void>): Promise<void> {
@@ -198,6 +210,12 @@ async function attempt(name: string, work: () => Promise<void>): Promise<void> {
   }
 }
 
-for (const depth of depths!) for (const batch of batches!) await attempt(`generate d${depth} batch ${batch}`, () => generate(depth, batch));
+const pairs = depths!.flatMap((depth) => batches!.map((batch) => [depth, batch] as const));
+for (const [depth, batch] of pairs) await attempt(`generate d${depth} batch ${batch}`, () => generate(depth, batch));
 await attempt('training step', () => train(depths![0]!));
+// It compiles for minutes, so it comes last.
+if (options.peer && options.compile) {
+  for (const [depth, batch] of pairs) await attempt(`compiled d${depth} batch ${batch}`, () => generateByPeer(depth, batch, 'compiled'));
+  await attempt('compiled training step', () => trainByPeer(depths![0]!, 'compiled'));
+}
 process.exitCode = failed > 0 ? 1 : 0;

@@ -63,10 +63,10 @@ def build(request):
 
 
 def compile_parts(vae, var):
-    # One code for all blocks, one graph per scale.
-    torch._dynamo.config.cache_size_limit = 64
+    # Dynamic shapes: a graph per block instead of one per block and scale.
+    torch._dynamo.config.cache_size_limit = 256
     for block in var.blocks:
-        block.forward = torch.compile(block.forward, dynamic=False)
+        block.forward = torch.compile(block.forward, dynamic=True)
     vae.decoder.forward = torch.compile(vae.decoder.forward)
 
 

@@ -3,6 +3,7 @@
 {"cmd": "open", "spec": {...}, "instances": n, "replayS": s} prepares n sets of inputs and a CUDA graph of enough calls; {"cmd": "round"} answers with
 the seconds of one call by CUDA events; {"cmd": "close"} frees the memory. --smoke runs on the CPU, without graphs.
 """
+import contextlib
 import gc
 import json
 import math
@@ -171,14 +172,30 @@ def adamw(s, dtype):
 MAKES = {f.__name__: f for f in (attention, attention_grad, attention_step, linear, linear_grad_w, conv2d, group_norm, layer_norm, vq_lookup, sample_cfg, cross_entropy, adamw)}
 
 
+def on_stream(method):
+    """Everything on one stream of its own: a backward pass runs on the stream of its forward pass, and only that one is recorded."""
+
+    def run(self, *args):
+        with torch.cuda.stream(self.stream) if self.stream else contextlib.nullcontext():
+            return method(self, *args)
+
+    return run
+
+
 class Kernel:
     def __init__(self, request):
+        self.stream = None if SMOKE else torch.cuda.Stream()
+        self.graph = None
+        self.prepare(request)
+
+    @on_stream
+    def prepare(self, request):
         s = request["spec"]
         make = MAKES.get(s["op"])
         if not make:
             raise NotImplementedError(f"PyTorch has no {s['op']}")
         self.calls = [make(s, DTYPES[s["dtype"]]) for _ in range(request["instances"])]
-        self.count, self.graph = len(self.calls), None
+        self.count = len(self.calls)
         self.once()
         seconds = min(self.round() for _ in range(2))
         self.count = max(self.count, min(2000, math.ceil(request["replayS"] / seconds)))
@@ -194,13 +211,14 @@ class Kernel:
         """What cannot be recorded, multinomial's generator in old versions say, is timed call by call."""
         try:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=self.stream):
                 self.once()
             self.graph = graph
         except Exception as error:
             print(f"no graph: {error}", file=sys.stderr)
             torch.cuda.synchronize()
 
+    @on_stream
     def round(self):
         run = self.graph.replay if self.graph else self.once
         if SMOKE:
