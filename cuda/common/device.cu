@@ -38,9 +38,14 @@ Status usable(int index) {
 std::string versionText(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
 
 Status probeDevices() {
-  const Status status = usable(0);
+  const Status first = usable(0);
+  int count = 0;
+  Status status = first;
+  if (!first.ok() && cudaGetDeviceCount(&count) == cudaSuccess) {
+    for (int i = 1; i < count && !status.ok(); i++) status = usable(i);
+  }
   cudaGetLastError();
-  return status;
+  return status.ok() ? status : first;
 }
 
 std::unique_ptr<Device> Device::open(int index, Status& status) {
@@ -83,6 +88,8 @@ Status Device::note(cudaError_t e, const char* what) {
 Status Device::judge(Status status) {
   if (status.ok()) return status;
   cudaGetLastError();  // told here: the next launch must not find it again
+  if (!compute && status.code == NS_LOST)
+    status.code = NS_UNSUPPORTED;  // not opened yet: another process has it for itself, or it is broken
   if (gone_) return lost();
   if (status.code == NS_INTERNAL && broken()) status.code = NS_LOST;
   if (status.code == NS_LOST) end(status);
@@ -93,7 +100,7 @@ Status Device::judge(Status status) {
 bool Device::broken() const {
   if (capturing || !compute) return false;
   const cudaError_t e = cudaStreamQuery(compute);
-  return e != cudaSuccess && e != cudaErrorNotReady;
+  return e != cudaSuccess && e != cudaErrorNotReady && e != cudaErrorStreamCaptureUnsupported;
 }
 
 void Device::end(const Status& why) {

@@ -46,7 +46,7 @@ class Device {
   Status why_;
 };
 
-// Whether device 0 can be used, as far as can be told without opening it.
+// Whether a device can be used, as far as can be told without opening it; otherwise what is wrong with the first.
 Status probeDevices();
 
 std::string versionText(int version);  // 13000: "13.0"

@@ -4,6 +4,8 @@ namespace ns::cuda {
 
 Status Graphs::begin() {
   if (device_.capturing) return failure(NS_INVALID, "a graph is being recorded already");
+  // Before it begins: a query of the stream by another thread would end the capture. Relaxed, so that this thread may allocate and load.
+  device_.capturing = true;
   const Status s = device_.note(cudaStreamBeginCapture(device_.compute, cudaStreamCaptureModeRelaxed), "graph begin");
   device_.capturing = s.ok();
   if (s.ok()) scratch_.hold();

@@ -13,6 +13,35 @@ Uploads::~Uploads() {
     if (p.arrived) cudaEventDestroy(p.arrived);
     if (p.consumed) cudaEventDestroy(p.consumed);
   }
+  for (Page& p : pages_) {
+    if (p.host) cudaFreeHost(p.host);
+    if (p.done) cudaEventDestroy(p.done);
+  }
+}
+
+Status Uploads::open(Page& p) {
+  Status s;
+  if (!p.host) s = device_.note(cudaMallocHost(&p.host, kPage), "pinned memory");
+  if (!p.done && s.ok()) s = device_.note(cudaEventCreateWithFlags(&p.done, cudaEventDisableTiming | cudaEventBlockingSync), "event");
+  return s;
+}
+
+Status Uploads::nextPage() {
+  const Status s = device_.note(cudaEventRecord(pages_[page_].done, device_.compute), "upload");
+  if (!s.ok()) return s;
+  page_ = (page_ + 1) % kPages;
+  used_ = 0;
+  return pages_[page_].done ? device_.note(cudaEventSynchronize(pages_[page_].done), "upload") : Status();
+}
+
+Status Uploads::small(void* dst, const void* src, size_t bytes) {
+  Status s = used_ + bytes > kPage ? nextPage() : Status();
+  if (s.ok()) s = open(pages_[page_]);
+  if (!s.ok()) return s;
+  void* const host = static_cast<char*>(pages_[page_].host) + used_;
+  used_ += (bytes + 63) / 64 * 64;
+  std::memcpy(host, src, bytes);
+  return device_.note(cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, device_.compute), "upload");
 }
 
 Status Uploads::open(Part& p) {
@@ -49,7 +78,7 @@ Status Uploads::send(Part& p, void* dst, const void* src, size_t bytes) {
 }
 
 Status Uploads::run(void* dst, const void* src, size_t bytes) {
-  if (bytes <= kDirect) return device_.note(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, device_.compute), "upload");
+  if (bytes <= kSmall) return small(dst, src, bytes);
   Status s;
   for (size_t at = 0; at < bytes && s.ok(); at += kPart) {
     s = send(parts_[next_], static_cast<char*>(dst) + at, static_cast<const char*>(src) + at, std::min(kPart, bytes - at));

@@ -8,8 +8,9 @@
 
 namespace ns::cuda {
 
-// Host to device: pinned memory, a second stream into a buffer on the device, and from there in stream order to its place. So the slow way
-// over the bus runs beside the kernels, whatever they still do with the memory it is for.
+// Host to device, always from pinned memory: of pageable memory the driver may take its copy later, or wait for the stream. Small copies go
+// in stream order; large ones by a second stream into a buffer on the device, and from there in stream order to their place. So the slow
+// way over the bus runs beside the kernels, whatever they still do with the memory it is for.
 class Uploads {
  public:
   Uploads(Device& device, Allocator& memory) : device_(device), memory_(memory) {}
@@ -22,13 +23,23 @@ class Uploads {
  private:
   static constexpr size_t kPart = size_t{8} << 20;
   static constexpr int kParts = 4;
-  static constexpr size_t kDirect = size_t{64} << 10;  // the driver takes a copy of so much at once
+  static constexpr size_t kSmall = size_t{64} << 10;
+  static constexpr size_t kPage = size_t{512} << 10;
+  static constexpr int kPages = 4;
   struct Part {
     void* host = nullptr;
     void* device = nullptr;
     cudaEvent_t arrived = nullptr;   // host may be written again
     cudaEvent_t consumed = nullptr;  // device may be written again
   };
+  // Of small copies; filled from the beginning, and again once all its copies are done.
+  struct Page {
+    void* host = nullptr;
+    cudaEvent_t done = nullptr;
+  };
+  Status open(Page& page);
+  Status nextPage();
+  Status small(void* dst, const void* src, size_t bytes);
   Status open(Part& part);
   Status send(Part& part, void* dst, const void* src, size_t bytes);
 
@@ -36,6 +47,9 @@ class Uploads {
   Allocator& memory_;
   Part parts_[kParts];
   int next_ = 0;
+  Page pages_[kPages];
+  int page_ = 0;
+  size_t used_ = 0;  // of the page
 };
 
 // A copy to the host that is under way, with what the kernels before it have found wrong with their data.

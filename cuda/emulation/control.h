@@ -18,6 +18,8 @@ struct Faults {
   bool oldDriver = false;
   bool oldGpu = false;   // of compute capability 7.5
   bool noImage = false;  // no kernel was compiled for it
+  bool pinned = false;   // asynchronous copies from and to pageable memory fail, which on a device read or write it at some later time
+  bool busy = false;     // another process has the device for itself
   bool late = false;     // a launch answers success, later calls tell of its failure, as on a device
 };
 void setFaults(const Faults& faults);

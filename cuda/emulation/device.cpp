@@ -192,9 +192,10 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) {
-  return tell(standing() != cudaSuccess ? standing() : device ? cudaErrorInvalidDevice : cudaSuccess);
-}
+namespace {
+cudaError_t known(int device) { return tell(standing() != cudaSuccess ? standing() : device ? cudaErrorInvalidDevice : cudaSuccess); }
+}  // namespace
+cudaError_t cudaSetDevice(int device) { return state().faults.busy ? tell(cudaErrorDevicesUnavailable) : known(device); }
 cudaError_t cudaGetDevice(int* device) {
   *device = 0;
   return tell(standing());
@@ -207,7 +208,7 @@ cudaError_t cudaDeviceReset() {
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
-  if (cudaSetDevice(device) != cudaSuccess) return cudaPeekAtLastError();
+  if (known(device) != cudaSuccess) return cudaPeekAtLastError();
   *p = cudaDeviceProp();
   snprintf(p->name, sizeof(p->name), "emulated on the host");
   p->totalGlobalMem = state().limit;

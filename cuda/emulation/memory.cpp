@@ -150,6 +150,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   if (standing() != cudaSuccess) return tell(standing());
   if (bytes == 0) return cudaSuccess;
   if (const cudaError_t e = checkSides(to, from, bytes, kind); e != cudaSuccess) return tell(e);
+  if (state().faults.pinned && (isPageable(to) || isPageable(from))) return tell(cudaErrorInvalidValue);
   CUstream_st& s = ns::emulation::streamOf(stream);
   if (s.capturing && (isPageable(to) || isPageable(from))) {
     s.invalidated = true;

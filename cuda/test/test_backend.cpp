@@ -226,6 +226,25 @@ void outOfMemory() {
 
 #ifdef NS_EMULATED
 
+// What a copy reads may be changed as soon as upload() returns, so it cannot be the caller's memory.
+void pinnedCopies() {
+  emulation::Faults f;
+  f.pinned = true;
+  emulation::setFaults(f);
+  copies();
+  Rig rig;
+  std::vector<float*> small;
+  for (int i = 0; i < 3000; i++) small.push_back(rig.floats({static_cast<float>(i), 1, 2}));
+  float* full = rig.floats(std::vector<float>(16384, 7));
+  check(rig.status.ok(), "many small uploads", rig.message());
+  bool same = rig.read(full, 16384)[16383] == 7;
+  for (int i = 0; i < 3000; i++) same = same && rig.read(small[static_cast<size_t>(i)], 3)[0] == static_cast<float>(i);
+  check(same, "what was uploaded");
+  for (int i = 0; i < 100; i++) table().upload(rig.self, full, std::vector<float>(16384, static_cast<float>(i)).data(), 65536, &rig.status);
+  check(rig.status.ok() && rig.read(full, 16384)[16383] == 99, "pages are used again", rig.message());
+  emulation::setFaults({});
+}
+
 void reasons() {
   const auto told = [](const emulation::Faults& faults) {
     emulation::setFaults(faults);
@@ -250,6 +269,9 @@ void reasons() {
   f = {};
   f.noImage = true;
   check(told(f).find("this plug-in has no kernels for emulated on the host") == 0, "no kernel image", told(f));
+  f = {};
+  f.busy = true;
+  check(told(f).find("cudaSetDevice: CUDA-capable device(s) is/are busy") == 0, "a GPU that another process has", told(f));
   Rig other(nullptr, 3);
   check(!other.self && other.message() == "there is no GPU 3: the driver finds 1", "no such GPU", other.message());
   Status s;
@@ -346,6 +368,7 @@ int main() {
   scratch();
   outOfMemory();
 #ifdef NS_EMULATED
+  pinnedCopies();
   reasons();
   lost();
   everyAllocation();
