@@ -21,10 +21,11 @@ namespace ns::core {
 struct EngineConfig {
   int32_t threads = 0;
   int32_t deviceIndex = 0;
-  std::string options;               // JSON for the backend
-  uint64_t maxCommands = 16384;      // in flight; throttle() waits until half of it
-  uint64_t maxBytes = 256ull << 20;  // of uploads and commands in flight
-  size_t cacheBytes = 256ull << 20;  // memory the pool keeps for later
+  std::string options;                   // JSON for the backend
+  uint64_t maxCommands = 16384;          // in flight; throttle() waits until half of it
+  uint64_t maxBytes = 256ull << 20;      // of uploads and commands in flight
+  uint64_t maxReadBytes = 256ull << 20;  // of reads that the worker does not wait for: the device keeps pinned memory for them
+  size_t cacheBytes = 256ull << 20;      // memory the pool keeps for later
 };
 
 struct Counters {

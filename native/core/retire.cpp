@@ -12,9 +12,11 @@ Retire::Retire(const NsBackend& backend, void* self, Errors& errors, const Error
 
 void Retire::push(Pending pending) {
   void* const ticket = pending.ticket;
+  const size_t bytes = pending.bytes;
   try {
     std::lock_guard<std::mutex> lock(mutex_);
     queue_.push_back(std::move(pending));
+    bytes_ += bytes;
   } catch (const std::bad_alloc&) {
     Status ignored;
     if (ticket) backend_.copy_finish(self_, ticket, nullptr, 0, &ignored);
@@ -67,6 +69,7 @@ void Retire::settle(Pending& p) {
     errors_.exhaust();
     error = errors_.exhausted();
   }
+  bytes_ -= p.bytes;
   if (!drop_) sink_(Event{Event::kSettled, p.token, error});
 }
 

@@ -29,6 +29,8 @@ class Retire {
   Retire(const Retire&) = delete;
   Retire& operator=(const Retire&) = delete;
   void push(Pending pending);
+  // Of results that are not there yet.
+  size_t bytes() const { return bytes_; }
   // Waits for what is there; drop: settles nothing any more and writes no results.
   void stop(bool drop);
 
@@ -42,6 +44,7 @@ class Retire {
   Errors& errors_;
   const Errors::Sink& sink_;
   std::atomic<bool> drop_{false};
+  std::atomic<size_t> bytes_{0};
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
   std::deque<Pending> queue_;

@@ -208,7 +208,7 @@ void Engine::Worker::map(Item& item) {
 
 // True: the request is with the other thread now. False and ok: the device has nothing to wait for.
 bool Engine::Worker::readLater(const Item& item, Slot& slot, Status& status) {
-  if (item.bytes > kReadLater) return false;
+  if (item.bytes > kReadLater || retire_->bytes() + item.bytes > e_.config_.maxReadBytes) return false;
   Pending p;
   p.shapes = shapeText(slot.info);
   p.ticket = table_.copy_begin(e_.self_, slot.data(), item.bytes, &status);

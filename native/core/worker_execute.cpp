@@ -89,9 +89,12 @@ void Engine::Worker::define(const Command& c, Slot** in, Slot** out, ErrorPtr po
     if (!out[i] && !poison) poison = fail(failure(NS_INVALID, "output slot %u is in use", c.out[i].slot), opName(c.op), "");
   }
   Status status;
-  if (!poison && !call(c, in, out, status)) poison = fail(status, opName(c.op), shapes(c, in));
+  if (!poison && !call(c, in, out, status)) {
+    poison = fail(status, opName(c.op), shapes(c, in));
+    if (recording_ && recording_->broken) e_.errors_.tell(poison);  // nobody would ask for it: what follows carries the first one
+  }
   if (!poison) return;
-  if (recording_ && !recording_->broken) recording_->broken = poison;
+  if (recording_) poison = recording_->broken = recording_->broken ? recording_->broken : poison;
   for (int i = 0; i < c.nOut; i++) {
     if (out[i]) out[i]->poison = poison;
   }

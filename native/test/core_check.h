@@ -45,15 +45,16 @@ struct Rig {
   uint64_t next = 1;
   core::Engine engine;
 
-  explicit Rig(const std::string& options = "", uint64_t maxCommands = 1000, const char* device = "null")
-      : engine(core::findBackend(device, ""), config(options, maxCommands), [this](core::Event e) { take(std::move(e)); }) {
+  explicit Rig(const std::string& options = "", uint64_t maxCommands = 1000, const char* device = "null", uint64_t maxReadBytes = 1 << 20)
+      : engine(core::findBackend(device, ""), config(options, maxCommands, maxReadBytes), [this](core::Event e) { take(std::move(e)); }) {
     std::unique_lock<std::mutex> lock(mutex);
     wake.wait(lock, [this] { return ready; });
   }
-  static core::EngineConfig config(const std::string& options, uint64_t maxCommands) {
+  static core::EngineConfig config(const std::string& options, uint64_t maxCommands, uint64_t maxReadBytes) {
     core::EngineConfig c;
     c.options = options;
     c.maxCommands = maxCommands;
+    c.maxReadBytes = maxReadBytes;
     c.threads = 2;
     return c;
   }

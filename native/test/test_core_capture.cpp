@@ -161,6 +161,40 @@ void testReadsDoNotHoldTheWorker() {
   check(into[0][0] != into[1][0] && into[1][0] != into[2][0], "each has its own moment");
 }
 
+void testReadsAreBounded() {
+  Rig rig("{\"asyncCopies\":1,\"finishDelayUs\":200000}", 1000, "null", 600);
+  uint32_t into[3][64];
+  rig.submit(fill({0, 1}, 64));
+  for (auto& to : into) rig.engine.read({0, 1}, to, 256, rig.next++);
+  check(!rig.await(3), "the third read");
+  {
+    std::lock_guard<std::mutex> lock(rig.mutex);
+    check(rig.settled.count(2) == 0, "two fit: for the third the worker waits itself");
+  }
+  check(!rig.await(1) && !rig.await(2) && into[0][0] == into[2][0], "all are there");
+  check(!rig.read({0, 1}, into[0], 256), "later there is room again");
+}
+
+// Calls of a capture that fail without depending on each other: what it makes carries the first error, and nothing is left over.
+void testOneErrorPerCapture() {
+  for (const char* copies : {"0", "1"}) {
+    Rig rig("{\"allocLimit\":1024,\"asyncCopies\":" + std::string(copies) + "}");
+    uint32_t into[64] = {};
+    rig.submit(fill({0, 1}, 64));
+    rig.submit(control(core::kCaptureBegin, 1));
+    for (uint32_t slot : {1u, 2u, 3u}) rig.submit(fill({slot, 1}, 4096));
+    rig.submit(accumulate({3, 1}, {2, 1}));
+    rig.submit(affine({0, 1}, {4, 1}, 64));
+    rig.submit(control(core::kCaptureEnd, 1));
+    rig.submit(control(core::kReplay, 1));
+    std::vector<unsigned char> large(16384);
+    const core::ErrorPtr e = rig.read({3, 1}, large.data(), large.size());
+    check(e && e->code == NS_OUT_OF_MEMORY && e->command == 3, "the first error");
+    check(!rig.flush(), "and no other is left");
+    check(rig.read({0, 1}, into, 256) == nullptr, "what was there before is as it was");
+  }
+}
+
 void testStopInTheMiddle() {
   for (int round = 0; round < 20; round++) {
     Rig rig("{\"asyncCopies\":1,\"graphs\":1,\"delayUs\":50,\"finishDelayUs\":200}");
@@ -186,6 +220,8 @@ int main() {
   testFaults();
   testLateNames();
   testReadsDoNotHoldTheWorker();
+  testReadsAreBounded();
+  testOneErrorPerCapture();
   testStopInTheMiddle();
   return finish();
 }
