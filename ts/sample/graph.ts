@@ -1,16 +1,21 @@
+import { OutOfMemoryError } from '../core/errors.js';
 import type { Capture, Engine, Tensor } from '../engine/index.js';
 import { BatchInputs, type GenerateBatch, generateAll, type VarModel } from '../models/var/index.js';
 import type { VqvaeModel } from '../models/vqvae/index.js';
 import { type RgbImage, splitImages } from './image.js';
+import { imagesPerPart } from './vqvae.js';
 
 /** Graphs kept at a time; each holds the memory of its whole pyramid. */
 const KEPT = 4;
 
+/** So many times the images that a decoder takes elsewhere: small maps do not fill a GPU. */
+const PARTS = 4;
+
 interface Pyramid {
   /** Per scale [B, l]. */
   readonly tokens: readonly Tensor[];
-  /** [B, H, W, 3] u8. */
-  readonly bytes: Tensor;
+  /** [n, H, W, 3] u8, together B images. */
+  readonly parts: readonly Tensor[];
 }
 
 /** What one run of a graph gives. */
@@ -30,7 +35,7 @@ class PyramidGraph {
     try {
       this.capture = engine.capture(() => {
         const { fHat, tokens } = generateAll(engine, model, vqvae, this.inputs, batch.moreSmooth);
-        return { tokens, bytes: engine.ops.unitToImage(vqvae.fHatToImg(engine, fHat)) };
+        return { tokens, parts: decodeParts(engine, vqvae, fHat) };
       });
     } catch (error) {
       this.inputs.dispose();
@@ -46,16 +51,33 @@ class PyramidGraph {
       this.capture.replay();
     }
     this.fresh = false;
-    const { tokens, bytes } = this.capture.outputs;
-    const [, height, width] = bytes.shape as [number, number, number];
-    const [data, ...maps] = await Promise.all([bytes.read({ signal }), ...tokens.map((t) => t.read({ signal }))]);
-    return { tokens: maps as Int32Array[], images: splitImages(data as Uint8Array, height, width) };
+    const { tokens, parts } = this.capture.outputs;
+    const [, height, width] = parts[0]!.shape as [number, number, number];
+    const data = await Promise.all([...parts, ...tokens].map((t) => t.read({ signal })));
+    const bytes = data.slice(0, parts.length) as Uint8Array[];
+    return { tokens: data.slice(parts.length) as Int32Array[], images: bytes.flatMap((b) => splitImages(b, height, width)) };
   }
 
   dispose(): void {
     this.capture.dispose();
-    for (const t of [...this.capture.outputs.tokens, this.capture.outputs.bytes, this.inputs]) t.dispose();
+    const { tokens, parts } = this.capture.outputs;
+    for (const t of [...tokens, ...parts, this.inputs]) t.dispose();
   }
+}
+
+/** Decodes a few images at a time, so that a large batch takes the decoder's memory of those few. */
+export function decodeParts(engine: Engine, vqvae: VqvaeModel, fHat: Tensor): Tensor[] {
+  const [count, h, w, channels] = fHat.shape as [number, number, number, number];
+  const step = PARTS * imagesPerPart(h * vqvae.downsample, w * vqvae.downsample);
+  const parts: Tensor[] = [];
+  for (let at = 0; at < count; at += step) {
+    const n = Math.min(step, count - at);
+    const part = engine.scope(() =>
+      engine.ops.unitToImage(vqvae.fHatToImg(engine, engine.view(fHat, at * h * w * channels, [n, h, w, channels]))),
+    );
+    parts.push(part);
+  }
+  return parts;
 }
 
 /** The graphs of a VAR by batch size and kind of sampling, the latest used ones. */
@@ -78,9 +100,13 @@ export class PyramidGraphs {
     try {
       return await graph.run(batch, signal);
     } catch (error) {
+      if (signal.aborted) throw error;
       // Its tensors may be poisoned: the next call records anew.
-      if (!signal.aborted && this.graphs.get(key) === graph) this.drop(key, graph);
-      throw error;
+      if (this.graphs.get(key) === graph) this.drop(key, graph);
+      if (!(error instanceof OutOfMemoryError) || this.graphs.size === 0) throw error;
+      // The graphs of other batch sizes hold memory that this one may do with.
+      this.dispose();
+      return await this.run(batch, signal);
     }
   }
 

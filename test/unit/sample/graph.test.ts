@@ -1,8 +1,9 @@
 // Generation as one recorded graph gives what the calls one by one give, and holds no memory once the model is gone.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createEngine, type Engine, type GenerateCall, type GenerateResult } from '../../../ts/index.js';
-import { liveBytes, refused, rejection, type Small, small, tokensOf } from './kit.js';
+import { createEngine, type Engine, type GenerateCall, type GenerateResult, VQVAE } from '../../../ts/index.js';
+import { decodeParts } from '../../../ts/sample/graph.js';
+import { liveBytes, refused, rejection, SMALL_VQVAE, type Small, small, tokensOf } from './kit.js';
 
 const test = suite('generate as a graph');
 let engine: Engine;
@@ -88,6 +89,55 @@ test('what a graph cannot give is refused; an aborted run leaves it usable', asy
   controller.abort();
   assert.is((await rejection(running)).name, 'AbortError');
   await both({ labels: [1], seed: 4 });
+});
+
+test('a large batch is decoded in parts, with the memory of one', async () => {
+  const vqvae = await VQVAE.init(engine, { ...SMALL_VQVAE, chMult: [1, 1], patchNums: [1, 64], seed: 1 });
+  const { zChannels } = SMALL_VQVAE;
+  const held: number[] = [];
+  for (const count of [16, 18]) {
+    const noise = Float32Array.from({ length: count * 64 * 64 * zChannels }, (_, i) => Math.sin(i * 0.7));
+    using fHat = engine.tensor(noise, [count, 64, 64, zChannels]);
+    const before = await liveBytes(engine);
+    using graph = engine.capture(() => decodeParts(engine, vqvae.model, fHat));
+    held.push((await liveBytes(engine)) - before);
+    const images = await vqvae.decodeFhat(fHat);
+    const parts = await Promise.all(graph.outputs.map(async (part) => [...(await part.read())]));
+    assert.is(Buffer.compare(Buffer.from(parts.flat() as number[]), Buffer.concat(images.map((image) => image.data))), 0);
+    assert.is(graph.outputs.length, Math.ceil(count / 16));
+    for (const part of graph.outputs) part.dispose();
+  }
+  assert.ok(held[1]! < 1.3 * held[0]!, held.join());
+  vqvae.dispose();
+});
+
+test('where memory is short, the graphs of other batch sizes give way', async () => {
+  const pool = async (counts: number[], allocLimit = 0): Promise<number> => {
+    const other = await createEngine({ device: 'null', maxCachedBytes: 0, fault: { allocLimit } });
+    const { model } = await small(other);
+    for (const count of counts) assert.is((await model.generate({ count, graph: true })).images.length, count);
+    const { poolBytes } = other.memory();
+    await other.close(); // no error is left over
+    return poolBytes;
+  };
+  const [one, two, both] = [await pool([3]), await pool([4]), await pool([3, 4])];
+  const limit = Math.max(one, two) + 4096;
+  assert.ok(limit < both);
+  await pool([3, 4, 3], limit);
+  const error = await rejection(pool([4, 3], Math.min(one, two) - 4096));
+  assert.is(error.name, 'OutOfMemoryError');
+});
+
+test('disposed while a run is on its way: the run ends, the engine works on', async () => {
+  const other = await small(engine);
+  const running = other.model.generate({ labels: [2], seed: 8, graph: true }).then();
+  const again = other.model.generate({ labels: [2], seed: 8, graph: true }).then();
+  other.dispose();
+  for (const run of await Promise.allSettled([running, again])) {
+    if (run.status === 'rejected') assert.is(run.reason.name, 'DisposedError');
+    else assert.is(run.value.images.length, 1);
+  }
+  await both({ labels: [2], seed: 8 });
 });
 
 test.run();
