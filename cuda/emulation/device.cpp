@@ -115,8 +115,8 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, void (*
   if (standing() != cudaSuccess) return tell(standing());
   if (!shapeFits(config)) return tell(cudaErrorInvalidConfiguration);
   const auto optIn = s.dynamicShared.find(kernel);
-  const size_t most = optIn == s.dynamicShared.end() ? kSharedDefault : static_cast<size_t>(optIn->second);
-  if (config.dynamicSmemBytes > (most > kSharedDefault ? most : kSharedDefault)) return tell(cudaErrorInvalidValue);
+  const size_t least = kSharedDefault - kSharedStatic, own = optIn == s.dynamicShared.end() ? 0 : static_cast<size_t>(optIn->second);
+  if (config.dynamicSmemBytes > (own > least ? own : least)) return tell(cudaErrorInvalidValue);
   Grid grid;
   grid.grid = config.gridDim;
   grid.block = config.blockDim;

@@ -44,6 +44,7 @@ State& state();
 constexpr int kSms = 132;
 constexpr size_t kSharedOptIn = 227 * 1024;
 constexpr size_t kSharedDefault = 48 * 1024;
+constexpr size_t kSharedStatic = 8 * 1024;  // a kernel's own share of it is not known here: the most that any has is taken away
 
 // Remembers the error for cudaGetLastError.
 cudaError_t tell(cudaError_t error);
