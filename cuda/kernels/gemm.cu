@@ -6,6 +6,7 @@
 #include "cuda/common/launch.h"
 #include "cuda/kernels/gemm.h"
 #include "cuda/kernels/gemm_tile.cuh"
+#include "cuda/kernels/walk.h"
 
 namespace ns::cuda::gemm {
 namespace {
@@ -27,15 +28,16 @@ int splitsFor(const Gemm& g, int64_t blocks, int64_t wanted, int64_t shortest) {
   return static_cast<int>(std::max<int64_t>(1, std::min({wanted / std::max<int64_t>(1, blocks), g.k / shortest, room, int64_t{64}})));
 }
 
-__global__ void sumParts(const float* partial, int splits, int64_t part, int64_t quads, int m, int n, Epilogue e) {
-  const int perRow = (n + 3) / 4;
+// row: quads of a row; lines: rows of a product.
+__global__ void sumParts(const float* partial, int splits, int64_t part, int64_t quads, int n, Divider row, Divider lines, Epilogue e) {
   const bool packed = n % 4 == 0;
   for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < quads;
        i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
-    const int64_t line = i / perRow;
-    const int col = static_cast<int>(i % perRow) * 4;
+    const int64_t line = row.quotient(i), z = lines.quotient(line);
+    const int col = static_cast<int>(i - line * row.d) * 4;
     const float* from = partial + line * n + col;
     float v[4] = {0, 0, 0, 0};
+#pragma unroll 4
     for (int s = 0; s < splits; s++, from += part) {
       if (packed) {
         const Pack<float, 4> p = loadPack<4>(from);
@@ -45,7 +47,7 @@ __global__ void sumParts(const float* partial, int splits, int64_t part, int64_t
         for (int j = 0; j < 4 && col + j < n; j++) v[j] += from[j];
       }
     }
-    e.store(static_cast<int>(line / m), static_cast<int>(line % m), col, n, v);
+    e.store(static_cast<int>(z), static_cast<int>(line - z * lines.d), col, n, v);
   }
 }
 
@@ -124,11 +126,13 @@ Status widen(const Context& ctx, Gemm& g, int64_t least) {
 }
 
 Status sumPartial(const Context& ctx, const float* partial, int splits, int64_t batch, int64_t m, int64_t n, const Epilogue& e) {
-  const int64_t quads = batch * m * divUp(n, 4);
+  const int64_t perRow = divUp(n, 4), quads = batch * m * perRow;
+  if (quads == 0) return Status();
   Shape shape;
   shape.grid = gridFor(ctx, divUp(quads, 128));
   shape.block = dim3(128);
-  return launch(ctx, sumParts, shape, partial, splits, batch * m * n, quads, static_cast<int>(m), static_cast<int>(n), e);
+  return launch(ctx, sumParts, shape, partial, splits, batch * m * n, quads, static_cast<int>(n), Divider(perRow, quads), Divider(m, quads),
+                e);
 }
 
 Status enqueue(const Context& ctx, const Gemm& g) { return enqueue(ctx, g, plan(ctx, g)); }

@@ -17,7 +17,7 @@ struct Product {
   B b;
   int m, n, k;
   int depth = 0;             // k of one split: a multiple of every step
-  float* partial = nullptr;  // [split][batch][m][n], instead of the epilogue
+  float* partial = nullptr;  // [split][batch][m][n], aligned to 16, instead of the epilogue
   int tilesM = 0, tilesN = 0;
   Epilogue epilogue;
 };
@@ -130,6 +130,7 @@ __global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads) product(Produc
     if (row >= p.m || col >= p.n) return;
     if (!p.partial) return p.epilogue.store(z, row, col, p.n, v);
     float* to = p.partial + ((static_cast<int64_t>(split) * gridDim.z + z) * p.m + row) * p.n + col;
+    if (p.n % 4 == 0) return storePack(to, Pack<float, 4>{{v[0], v[1], v[2], v[3]}});
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       if (col + i < p.n) to[i] = v[i];
