@@ -230,10 +230,26 @@ test('options from a JSON file; flags win; wrong ones are named', async () => {
   }
 });
 
-test('--fp16 on a device that cannot says what it can', async () => {
-  const { code, stderr } = await nextscale(['train', 'vqvae', '--fp16', '1', '--data', data, ...VAE_OPTIONS]);
-  assert.is(code, 1);
-  assert.match(stderr, /--fp16 1: device cpu cannot train in fp16; it can train in f32/);
+test('--fp16 1 with --graph 1: stopped and resumed without a graph equals uninterrupted', async () => {
+  const [whole, stopped] = [join(runs, 'half'), join(runs, 'half-stopped')];
+  const args = (out: string, graph: string) => [
+    ...['train', 'var', '--data', data, '--vae', join(vae, 'vae.safetensors'), ...VAR_OPTIONS, '--bs', '8', '--ep', '2', '--tblr', '0.05'],
+    ...['--fp16', '1', '--graph', graph, '--threads', '2', '--out', out],
+  ];
+  const text = await ok(args(whole, '1'));
+  assert.match(text, /weights of a step, f16 with a scaled loss: /);
+  assert.not.match(text, /not recorded/);
+  const seen = logged(whole, 'step') as { scaleLog2: number; skipped: boolean }[];
+  assert.ok(
+    seen.every(({ scaleLog2, skipped }) => scaleLog2 === 11 && !skipped),
+    JSON.stringify(seen),
+  );
+  await nextscale(args(stopped, '1'), { onStderr: (line) => (line.includes('[Ep]: [   0/2]  [1/3]') ? 'SIGINT' : undefined) });
+  await ok(args(stopped, '0'));
+  assert.equal(await tensors(join(stopped, 'var.safetensors')), await tensors(join(whole, 'var.safetensors')));
+  assert.equal(logged(stopped, 'step'), seen);
+  const plain = await ok([...args(join(runs, 'added'), '1'), '--ac', '2']);
+  assert.match(plain, /steps are not recorded as graphs: each adds up the gradients of 2 iterations/);
 });
 
 test.run();

@@ -5,4 +5,5 @@ export { checkLoopConfig, LOOP_DEFAULTS, LogPlan, type LoopConfig } from './loop
 export { type LoopOptimizer, ModelOptimizer, type OptimizerState } from './optimizer.js';
 export type { TrainOptions, TrainResult } from './options.js';
 export { decodeState, encodeState, SavedTensor, savedWeights } from './saved.js';
+export type { StepInput, StepOutputs, StepProgram } from './step-program.js';
 export type { Metrics, StateValue, StepInfo, StepResult, Task, TaskImage } from './task.js';
