@@ -16,10 +16,11 @@ constexpr int kSampleThreads = 256;  // as many as there are values of a digit
 
 // What the threads of a block share besides the row.
 struct SampleShared {
-  unsigned long long mass[kSampleThreads];
+  unsigned low[kSampleThreads], high[kSampleThreads];  // of the mass of every digit
   unsigned long long scan[kSampleThreads / kWarp];
   double sums[kSampleThreads / kWarp];
   unsigned long long below;  // mass before the chosen digit
+  double total;
   int digit;
   int matches;
   int found;
@@ -57,10 +58,17 @@ __device__ inline T blockScan(T v, T* perWarp) {
   return before + v;
 }
 
+// Adds to the mass of a digit, which lies in two words: a sum of 64 bits in shared memory is a loop of compare-and-swap.
+__device__ inline void addMass(SampleShared& s, unsigned digit, unsigned long long mass) {
+  const auto low = static_cast<unsigned>(mass);
+  const unsigned carry = atomicAdd(&s.low[digit], low) + low < low ? 1 : 0, high = static_cast<unsigned>(mass >> 32) + carry;
+  if (high > 0) atomicAdd(&s.high[digit], high);
+}
+
 // Chooses the digit at which `s.below` plus the masses of the digits up to it pass the limit; the last one that occurs where none does.
 __device__ inline void chooseDigit(SampleShared& s, unsigned long long limit) {
   const int t = static_cast<int>(threadIdx.x);
-  const unsigned long long own = s.mass[t], base = s.below;
+  const unsigned long long own = static_cast<unsigned long long>(s.high[t]) << 32 | s.low[t], base = s.below;
   const unsigned long long until = blockScan(own, s.scan) + base;
   if (t == 0) s.digit = -1;
   __syncthreads();
@@ -88,7 +96,7 @@ __device__ inline SampleCut passing(const float* row, int V, SampleCut from, Mas
   uint64_t prefix = 0;
   if (t == 0) s.below = 0;
   for (int shift = 24 + indexBits; shift >= 0; shift -= 8) {
-    s.mass[t] = 0;
+    s.low[t] = s.high[t] = 0;
     if (t == 0) s.matches = 0;
     __syncthreads();
     int matches = 0;
@@ -97,7 +105,7 @@ __device__ inline SampleCut passing(const float* row, int V, SampleCut from, Mas
       if (!kept(v, i, from)) continue;
       const uint64_t order = static_cast<uint64_t>(orderOf(v)) << indexBits | static_cast<uint64_t>(i);
       if (shift + 8 < 64 && order >> (shift + 8) != prefix) continue;
-      atomicAdd(&s.mass[order >> shift & 255], mass(v));
+      addMass(s, static_cast<unsigned>(order >> shift & 255), mass(v));
       matches++;
     }
     atomicAdd(&s.matches, matches);
@@ -189,9 +197,9 @@ __device__ inline int drawRow(int V, Weight weight, double u, SampleShared& s) {
   }
   const double until = blockScan(own, s.sums);
   if (t == 0) s.found = V;
-  if (t == kSampleThreads - 1) s.mass[0] = static_cast<unsigned long long>(__double_as_longlong(until));
+  if (t == kSampleThreads - 1) s.total = until;
   __syncthreads();
-  const double total = __longlong_as_double(static_cast<long long>(s.mass[0])), target = u * total;
+  const double total = s.total, target = u * total;
   if (blockMax(negative) || !(total > 0) || !(total < static_cast<double>(INFINITY))) return -1;
   int last = -1;
   double sum = until - own;
