@@ -124,6 +124,26 @@ __device__ inline float sumOverLanes(float v, int lanes) {
   return v;
 }
 
+// The row of this thread where each has `lanes` of them.
+__device__ inline int64_t ownRow(int lanes) {
+  const auto n = static_cast<unsigned>(lanes);
+  return static_cast<int64_t>(blockIdx.x) * (blockDim.x / n) + threadIdx.x / n;
+}
+
+// Row number `index` of [B,rows,H]. Divisions of 64 bits would take longer than moving a row, and few tensors need them.
+struct RowIndex {
+  int b, i, h;
+};
+__device__ inline RowIndex rowIndex(int64_t index, int rows, int heads) {
+  if (index >> 32 == 0) {
+    const auto n = static_cast<unsigned>(index), line = n / static_cast<unsigned>(heads), b = line / static_cast<unsigned>(rows);
+    return {static_cast<int>(b), static_cast<int>(line - b * static_cast<unsigned>(rows)),
+            static_cast<int>(n - line * static_cast<unsigned>(heads))};
+  }
+  const int64_t line = index / heads, b = line / rows;
+  return {static_cast<int>(b), static_cast<int>(line - b * rows), static_cast<int>(index - line * heads)};
+}
+
 struct Place {
   Rows from[2], to[2];  // keys, values; grid.y of them
   int32_t batch, heads, rows, width;
@@ -136,11 +156,9 @@ static __global__ void place(Place p) {
   const int part = static_cast<int>(blockIdx.y), lanes = lanesPerRow(p.width);
   const Rows &from = p.from[part], &to = p.to[part];
   const bool normalize = part == 0 && p.normalize;
-  const int64_t index = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / lanes;
+  const int64_t index = ownRow(lanes);
   const int first = static_cast<int>(threadIdx.x) % lanes * kPlaceGroup;
-  // Heads are next to each other in qkv.
-  const int h = static_cast<int>(index % p.heads), i = static_cast<int>(index / p.heads % p.rows);
-  const int b = static_cast<int>(index / p.heads / p.rows);
+  const auto [b, i, h] = rowIndex(index, p.rows, p.heads);  // heads are next to each other in qkv
   const bool real = b < p.batch;
   const int64_t source = real ? rowsAt(from, b, h, i) : 0, target = real ? rowsAt(to, b, h, i) : 0;
   float v[kPlaceGroup], length = 1.0f;

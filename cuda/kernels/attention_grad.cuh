@@ -33,9 +33,8 @@ struct GradRows {
 static __global__ void gradRows(GradRows a) {
   const Shape& s = a.s;
   const int lanes = lanesPerRow(s.width), first = static_cast<int>(threadIdx.x) % lanes * kPlaceGroup;
-  const int64_t index = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / lanes;
-  const int h = static_cast<int>(index % s.heads), i = static_cast<int>(index / s.heads % s.l);
-  const int b = static_cast<int>(index / s.heads / s.l);
+  const int64_t index = ownRow(lanes);
+  const auto [b, i, h] = rowIndex(index, s.l, s.heads);
   const bool real = b < s.batch;
   float dot = 0.0f, sum = 0.0f, x[kPlaceGroup], y[kPlaceGroup];
   for (int c = first; real && c < s.width; c += lanes * kPlaceGroup) {
@@ -63,12 +62,16 @@ static __global__ void tileSeen(Shape s, int32_t* most, DeviceError* error, int3
 }
 
 // What a query gives each of its scores. A query that does not exist sees no key.
-struct Query {
+struct alignas(16) Query {
   float factor;  // on q . k, in units of log 2
   float lse;     // in units of log 2
   float dot;
   int seen;
 };
+__device__ inline Query loadQuery(const Query* q) {
+  const Pack<float, 4> p = loadPack<4>(&q->factor);  // one access; the compiler makes four of different types
+  return {p.v[0], p.v[1], p.v[2], __float_as_int(p.v[3])};
+}
 
 __device__ inline Query queryOf(const Backward& a, int64_t head, int i) {
   Query r = {0.0f, 0.0f, 0.0f, 0};
@@ -108,9 +111,8 @@ static __global__ void projectRows(Project a) {
   const int part = static_cast<int>(blockIdx.y), lanes = lanesPerRow(s.width);
   const Rows &x = a.x[part], &g = a.g[part], &dx = a.dx[part];
   const int first = static_cast<int>(threadIdx.x) % lanes * kPlaceGroup;
-  const int64_t index = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / lanes;
-  const int h = static_cast<int>(index % s.heads), i = static_cast<int>(index / s.heads % s.l);
-  const int b = static_cast<int>(index / s.heads / s.l);
+  const int64_t index = ownRow(lanes);
+  const auto [b, i, h] = rowIndex(index, s.l, s.heads);
   const bool real = b < s.batch;
   float sum = 0.0f, dot = 0.0f, u[kPlaceGroup], v[kPlaceGroup];
   for (int c = first; real && c < s.width; c += lanes * kPlaceGroup) {
@@ -135,13 +137,17 @@ static __global__ void projectRows(Project a) {
   }
 }
 
+constexpr int kScaleThreads = 1024;
+
 // A block per head. A clamped scale has no gradient.
-static __global__ void addScale(Shape s, const float* rowScale, float* dScaleMul) {
+static __global__ void __launch_bounds__(kScaleThreads) addScale(Shape s, const float* rowScale, float* dScaleMul) {
   const auto h = static_cast<int>(blockIdx.x);
+  const int64_t rows = static_cast<int64_t>(s.batch) * s.l;
   double sum = 0.0;
-  for (int b = 0; b < s.batch; b++) {
-    const float* row = rowScale + (static_cast<int64_t>(b) * s.heads + h) * s.l;
-    for (int i = static_cast<int>(threadIdx.x); i < s.l; i += static_cast<int>(blockDim.x)) sum += static_cast<double>(row[i]);
+#pragma unroll 4
+  for (int64_t at = threadIdx.x; at < rows; at += kScaleThreads) {
+    const RowIndex r = rowIndex(at, s.l, 1);
+    sum += static_cast<double>(rowScale[(static_cast<int64_t>(r.b) * s.heads + h) * s.l + r.i]);
   }
   sum = blockSum(sum);
   if (threadIdx.x == 0 && s.scaleMul[h] <= s.maxScaleMul) dScaleMul[h] = static_cast<float>(static_cast<double>(dScaleMul[h]) + sum);

@@ -58,7 +58,7 @@ __device__ __forceinline__ void keysPart(float (&dk)[1][8][4], float (&dv)[1][8]
   const int t = static_cast<int>(threadIdx.x) % 4;
 #pragma unroll
   for (int i = 0; i < 8; i++) {
-    const Query r = queries[q0 + i / 2 * 8 + 2 * t + i % 2];
+    const Query r = loadQuery(queries + q0 + i / 2 * 8 + 2 * t + i % 2);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       float& x = dp[0][i / 2][2 * half + i % 2];
@@ -76,7 +76,7 @@ __device__ __forceinline__ void keysPart(float (&dk)[1][8][4], float (&dv)[1][8]
 template <class T>
 __global__ void __launch_bounds__(kGradThreads) keysMma(Backward a) {
   NS_SHARED(T, keys);
-  __shared__ Query queries[2][kGradTile];
+  __shared__ Query queries[kGradTile];
   T* const others = keys + 2 * kGradTileSize;
   const Shape& s = a.s;
   const int tiles = (s.l + kGradTile - 1) / kGradTile;
@@ -86,25 +86,27 @@ __global__ void __launch_bounds__(kGradThreads) keysMma(Backward a) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, own = static_cast<int>(threadIdx.x) / kWarp * 16;
   const auto fetch = [&](int tile, int buffer) {
     fetchRows<T>(others + buffer * 2 * kGradTileSize, a.q, a.dy, s, b, h, tile * kGradTile);
-    if (threadIdx.x >= kGradTile) return;
     const int i = tile * kGradTile + static_cast<int>(threadIdx.x);
+    if (threadIdx.x >= kGradTile) return Query();
     Query r = queryOf(a, head, i);
     // The factor of a row of zeros is no 16-bit number, and the row gives the keys nothing.
     if (i < s.l && a.qLength && a.qLength[head * s.l + i] <= kLeastNorm) r.factor = 0.0f;
-    queries[buffer][threadIdx.x] = r;
+    return r;
   };
   fetchRows<T>(keys, a.k, a.v, s, b, h, j0);
   float dk[1][8][4] = {}, dv[1][8][4] = {};
   int tile = nextTile(a, 0, tiles, j0), buffer = 0;
-  if (tile < tiles) fetch(tile, 0);
+  Query mine{};  // of the tile that comes next: two tiles of them in shared memory would cost sm_86 and 89 the second block of an SM
+  if (tile < tiles) mine = fetch(tile, 0);
   while (tile < tiles) {
+    if (threadIdx.x < kGradTile) queries[threadIdx.x] = mine;
     const int next = nextTile(a, tile + 1, tiles, j0);
-    if (next < tiles) fetch(next, 1 - buffer);
+    if (next < tiles) mine = fetch(next, 1 - buffer);
     next < tiles ? copyWait<1>() : copyWait<0>();
     __syncthreads();
     const T* const other = others + buffer * 2 * kGradTileSize;
 #pragma unroll 1
-    for (int q0 = 0; q0 < kGradTile; q0 += kGradPart) keysPart<T>(dk, dv, keys, other, queries[buffer], own, j0 + own + lane / 4, q0);
+    for (int q0 = 0; q0 < kGradTile; q0 += kGradPart) keysPart<T>(dk, dv, keys, other, queries, own, j0 + own + lane / 4, q0);
     __syncthreads();
     tile = next;
     buffer = 1 - buffer;

@@ -137,7 +137,7 @@ Status ops::attention_grad(const Context& ctx, const NsCall& call, const P& p) {
               : type == DType::f16 ? onTensorCores<f16>(ctx, a, blocks)
                                    : onTensorCores<bf16>(ctx, a, blocks);
   if (!st.ok() || !a.dScaleMul) return st;
-  return launch(ctx, att::addScale, {dim3(static_cast<unsigned>(s.heads)), dim3(256)}, s, a.b.rowScale, a.dScaleMul);
+  return launch(ctx, att::addScale, {dim3(static_cast<unsigned>(s.heads)), dim3(att::kScaleThreads)}, s, a.b.rowScale, a.dScaleMul);
 }
 
 }  // namespace ns::cuda
