@@ -10,7 +10,7 @@ namespace ns::cuda {
 namespace {
 
 constexpr int kLines = 8;
-constexpr int64_t kShortest = 256, kMostParts = 256;
+constexpr int64_t kShortest = 256, kMostParts = 64;  // addParts walks the parts of a column one after the other
 
 template <class T>
 __global__ void sumPart(const T* x, int64_t rows, int64_t n, int64_t perPart, float* partial) {
@@ -20,6 +20,7 @@ __global__ void sumPart(const T* x, int64_t rows, int64_t n, int64_t perPart, fl
   const int64_t end = begin + perPart < rows ? begin + perPart : rows;
   float sum = 0;
   if (col < n) {
+#pragma unroll 4
     for (int64_t r = begin + line; r < end; r += kLines) sum += toFloat(x[r * n + col]);
   }
   sums[line][lane] = sum;
@@ -33,6 +34,7 @@ __global__ void addParts(const float* partial, int parts, int64_t n, float alpha
   const int64_t col = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
   if (col >= n) return;
   float total = 0;
+#pragma unroll 8
   for (int i = 0; i < parts; i++) total += partial[i * n + col];
   sum[col] += alpha * total;
 }
