@@ -1,6 +1,6 @@
 /** Memory of one engine, in bytes. */
 export interface MemoryInfo {
-  /** Held by tensors. */
+  /** Held by tensors and captures. */
   readonly liveBytes: number;
   /** Taken from the device: live and cached. */
   readonly poolBytes: number;

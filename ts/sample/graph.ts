@@ -90,7 +90,7 @@ export class PyramidGraphs {
     private readonly vqvae: VqvaeModel,
   ) {}
 
-  async run(batch: GenerateBatch, signal: AbortSignal): Promise<GraphResult> {
+  async run(batch: GenerateBatch, signal: AbortSignal, again = false): Promise<GraphResult> {
     const key = `${batch.labels.length} ${batch.moreSmooth}`;
     const graph = this.graphs.get(key) ?? new PyramidGraph(this.engine, this.model, this.vqvae, batch);
     this.graphs.delete(key);
@@ -103,10 +103,10 @@ export class PyramidGraphs {
       if (signal.aborted) throw error;
       // Its tensors may be poisoned: the next call records anew.
       if (this.graphs.get(key) === graph) this.drop(key, graph);
-      if (!(error instanceof OutOfMemoryError) || this.graphs.size === 0) throw error;
-      // The graphs of other batch sizes hold memory that this one may do with.
+      if (!(error instanceof OutOfMemoryError) || this.graphs.size === 0 || again) throw error;
+      // The graphs of other batch sizes hold memory that this one may do with. Once: runs that overlap would drop each other's for ever.
       this.dispose();
-      return await this.run(batch, signal);
+      return await this.run(batch, signal, true);
     }
   }
 

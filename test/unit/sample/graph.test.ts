@@ -126,6 +126,11 @@ test('where memory is short, the graphs of other batch sizes give way', async ()
   await pool([3, 4, 3], limit);
   const error = await rejection(pool([4, 3], Math.min(one, two) - 4096));
   assert.is(error.name, 'OutOfMemoryError');
+  const tight = await createEngine({ device: 'null', maxCachedBytes: 0, fault: { allocLimit: Math.min(one, two) - 4096 } });
+  const { model } = await small(tight);
+  const runs = await Promise.allSettled([3, 4, 3, 4].map((count) => model.generate({ count, graph: true }).then()));
+  for (const run of runs) assert.is(run.status === 'rejected' && run.reason.name, 'OutOfMemoryError');
+  await tight.close();
 });
 
 test('disposed while a run is on its way: the run ends, the engine works on', async () => {
