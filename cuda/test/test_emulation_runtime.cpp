@@ -42,6 +42,9 @@ void shapes() {
   config.dynamicSmemBytes = 41 * 1024;
   check(cudaLaunchKernelEx(&config, add, static_cast<float*>(nullptr), 1.0f) == cudaErrorInvalidValue,
         "41 KB without the opt-in, where static shared memory may take the rest");
+  check(launch(context(), nothing, {dim3(1), dim3(32), 60 * 1024}).ok(), "less than before");
+  config.dynamicSmemBytes = 227 * 1024;
+  check(cudaLaunchKernelEx(&config, nothing) == cudaSuccess, "takes the opt-in from no other thread");
   cudaGetLastError();
 }
 
