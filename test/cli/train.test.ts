@@ -237,7 +237,7 @@ test('--fp16 1 with --graph 1: stopped and resumed without a graph equals uninte
     ...['--fp16', '1', '--graph', graph, '--threads', '2', '--out', out],
   ];
   const text = await ok(args(whole, '1'));
-  assert.match(text, /weights of a step, f16 with a scaled loss: /);
+  assert.match(text, /activations, f16 with a scaled loss: about /);
   assert.not.match(text, /not recorded/);
   const seen = logged(whole, 'step') as { scaleLog2: number; skipped: boolean }[];
   assert.ok(

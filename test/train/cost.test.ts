@@ -1,9 +1,13 @@
 // The estimate of work against a count over the tensors of the models.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { createEngine, type Engine } from '../../ts/engine/index.js';
 import { VarModel, varConfig } from '../../ts/models/var/index.js';
 import { VqvaeModel, vqvaeConfig } from '../../ts/models/vqvae/index.js';
-import { memoryOf, stateBytes, varCost, varForwardFlops, vqvaeForwardFlops } from '../../ts/train/cost.js';
+import { stateBytes, varCost, varForwardFlops, vqvaeCost, vqvaeForwardFlops } from '../../ts/train/cost.js';
+import type { Task } from '../../ts/train/task.js';
+import { infoAt, makeTask, PATCH_NUMS, tokenBatch, VOCAB } from './var-kit.js';
+import { pictures, TINY, tinyTask } from './vqvae-kit.js';
 
 /** Side of the feature map that a convolution writes, from its name. */
 function sideOf(name: string, levels: number, latent: number): number {
@@ -37,11 +41,11 @@ test('linear layers of a VAR: the count over its weights and attention', () => {
   }
   const flops = varForwardFlops(config);
   assert.ok(flops > linear && flops < 1.25 * linear, `${flops / linear}`);
-  const none = { stateBytes: 0, packedBytes: 0 };
-  const plain = varCost(config, 2, none, {}).flopsPerIt;
+  const how = { precision: 'f32', recompute: false } as const;
+  const plain = varCost(config, 2, 0, how).flopsPerIt;
   assert.is(plain, 6 * flops);
-  assert.is(varCost(config, 2, none, { recompute: true }).flopsPerIt, 8 * flops);
-  assert.ok(varCost(config, 2, none, { encoder: vqvaeConfig({}) }).flopsPerIt > plain);
+  assert.is(varCost(config, 2, 0, { ...how, recompute: true }).flopsPerIt, 8 * flops);
+  assert.ok(varCost(config, 2, 0, { ...how, encoder: vqvaeConfig({}) }).flopsPerIt > plain);
 });
 
 test('bytes of the state', () => {
@@ -51,11 +55,30 @@ test('bytes of the state', () => {
   assert.is(stateBytes(1000, { bits: 32, opt: 'sgd', ema: false }), 12_000);
 });
 
-test('the precision halves the copies of the weights, not the state', () => {
-  const memory = (precision: 'f32' | 'f16' | 'bf16') => memoryOf(1000, { bits: 32, opt: 'adamw', ema: false, precision });
-  assert.equal(memory('f32'), { stateBytes: 16_000, packedBytes: 4000 });
-  assert.equal(memory('f16'), { stateBytes: 16_000, packedBytes: 2000 });
-  assert.equal(memory('bf16'), memory('f16'));
-});
+for (const precision of ['f32', 'bf16'] as const)
+  for (const recompute of [false, true])
+    test(`activations of ${precision} ${recompute ? 'with' : 'without'} checkpointing: about what a step takes`, async () => {
+      // A step alone, so that what it keeps is the most it takes.
+      const measure = async (make: (engine: Engine) => Promise<Task<never>>, batch: unknown): Promise<number> => {
+        await using engine = await createEngine({ threads: 1, maxCachedBytes: 0 });
+        const task = await make(engine);
+        await engine.flush();
+        const before = engine.memory().liveBytes;
+        await task.step(batch as never, infoAt(0));
+        const taken = engine.memory().peakBytes - before;
+        task.dispose();
+        return taken;
+      };
+      const how = { precision, recompute };
+      const options = { precision, checkpointing: recompute };
+      const size = { depth: 4, embedDim: 128, numHeads: 2, numClasses: 5 };
+      const ofVar = await measure((engine) => makeTask(engine, { ...options, config: size }) as never, tokenBatch(32));
+      const config = varConfig({ ...size, patchNums: PATCH_NUMS, vocabSize: VOCAB, zChannels: 8 });
+      const shares = [varCost(config, 32, 0, how).activationBytes / ofVar];
+      const ofVqvae = await measure((engine) => tinyTask(engine, { ...options, kmeans: false }) as never, pictures(4));
+      shares.push(vqvaeCost(vqvaeConfig(TINY), 4, 0, how).activationBytes / ofVqvae);
+      // Besides, gradients of a block, packed weights, and the VQVAE's losses and quantizer.
+      for (const share of shares) assert.ok(share > (recompute ? 0.5 : 0.8) && share < (recompute ? 1.25 : 1.1), shares.join());
+    });
 
 test.run();

@@ -10,7 +10,7 @@ import { buildVar, type VarBuildOptions } from '../train/build-var.js';
 import { buildVqvae } from '../train/build-vqvae.js';
 import type { VarArgs } from '../train/config/var.js';
 import type { VqvaeArgs } from '../train/config/vqvae.js';
-import { type Cost, memoryOf, varCost, vqvaeCost } from '../train/cost.js';
+import { type Arithmetic, type Cost, stateBytes, varCost, vqvaeCost } from '../train/cost.js';
 import { type TrainResult, train } from '../train/index.js';
 import { exportWeights } from '../train/weights.js';
 import { bytes, type CommonOptions, type Context, duration } from './context.js';
@@ -35,12 +35,12 @@ export interface Prepared {
 }
 
 export function prepareVqvae(args: VqvaeArgs, signal: AbortSignal): Prepared {
-  const memory = (parts: RunParts) => memoryOf(parts.optimizer.parameters, stateOptions(args));
+  const state = (parts: RunParts) => stateBytes(parts.optimizer.parameters, stateOptions(args));
   return {
     family: 'vqvae',
     args,
     build: async (engine, synthetic) => (await buildVqvae(engine, args, { synthetic, signal })) as unknown as RunParts,
-    cost: (parts) => vqvaeCost(parts.model as VqvaeConfig, args.batch_size, memory(parts), args.ckpt_blocks),
+    cost: (parts) => vqvaeCost(parts.model as VqvaeConfig, args.batch_size, state(parts), arithmetic(args)),
   };
 }
 
@@ -50,8 +50,8 @@ export function prepareVar(args: VarArgs, signal: AbortSignal, start?: VarBuildO
     args,
     build: async (engine, synthetic) => await buildVar(engine, args, { synthetic, signal, ...(start ? { start } : {}) }),
     cost: (parts) => {
-      const memory = memoryOf(parts.optimizer.parameters, stateOptions(args));
-      return varCost(parts.model as VarConfig, args.batch_size, memory, { encoder: parts.encoder, recompute: args.ckpt_blocks });
+      const state = stateBytes(parts.optimizer.parameters, stateOptions(args));
+      return varCost(parts.model as VarConfig, args.batch_size, state, { encoder: parts.encoder, ...arithmetic(args) });
     },
   };
 }
@@ -60,8 +60,9 @@ const stateOptions = (args: VarArgs | VqvaeArgs) => ({
   bits: args.opt_bits,
   opt: args.opt,
   ema: args.ema > 0,
-  precision: precisionOf(args),
 });
+
+const arithmetic = (args: VarArgs | VqvaeArgs): Arithmetic => ({ precision: precisionOf(args), recompute: args.ckpt_blocks });
 
 export function openEngine({ device, threads }: DeviceOptions, tf32 = false): Promise<Engine> {
   // A step frees all its activations and takes them again: memory given back in between would be cleared page by page.
@@ -77,12 +78,12 @@ function summary(parts: RunParts, prepared: Prepared, engine: Engine): string {
   const { args } = prepared;
   const { config, batches, optimizer, notes } = parts;
   const steps = Math.floor((config.ep * batches.iters) / config.ac);
-  const { flopsPerIt, stateBytes: state, packedBytes: packed } = prepared.cost(parts);
+  const { flopsPerIt, stateBytes: state, activationBytes } = prepared.cost(parts);
   const numbers = { f32: 'f32', f16: 'f16 with a scaled loss', bf16: 'bf16' }[precisionOf(args)];
   const device = `${engine.device}, ${engine.describe().threads} threads`;
   return [
     ...notes,
-    `[INIT][#para] ${prepared.family === 'var' ? 'VAR' : 'VAE'}=${(optimizer.parameters / 1e6).toFixed(2)}M  (values, gradients, moments: ${bytes(state)}; weights of a step, ${numbers}: ${bytes(packed)})`,
+    `[INIT][#para] ${prepared.family === 'var' ? 'VAR' : 'VAE'}=${(optimizer.parameters / 1e6).toFixed(2)}M  (values, gradients, moments: ${bytes(state)}; activations, ${numbers}: about ${bytes(activationBytes)})`,
     `global bs=${args.glb_batch_size}, ac=${config.ac}, tlr=${config.tlr}, wd=${config.twd}..${config.twde}, sche=${config.sche}, wp=${config.wp} ep, tclip=${config.tclip}`,
     `${config.ep} epochs x ${batches.iters} iterations, ${steps} steps of ${((flopsPerIt * config.ac) / 1e9).toFixed(1)} GFLOP on ${device}`,
   ].join('\n');

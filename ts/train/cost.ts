@@ -8,12 +8,9 @@ export interface Cost {
   flopsPerIt: number;
   /** Parameters, gradients, moments and averages; f32 whatever the precision. */
   stateBytes: number;
-  /** The copies of the weights, in the precision of a step, that its products read. */
-  packedBytes: number;
+  /** What the forward pass keeps for the backward pass, about. */
+  activationBytes: number;
 }
-
-/** What a run holds besides activations. */
-export type Memory = Pick<Cost, 'stateBytes' | 'packedBytes'>;
 
 /** FLOPs of one image through encoder, or encoder and decoder: convolutions, attention, quantizer. */
 export function vqvaeForwardFlops(config: VqvaeConfig, parts: 'encoder' | 'both'): number {
@@ -61,25 +58,86 @@ export function varForwardFlops(config: VarConfig): number {
   return depth * (linear + 4 * pairs * c) + (sharedAln ? 1 : depth) * adaln + 2 * tokens * c * (vocabSize + zChannels);
 }
 
-/** `recompute`: with gradient checkpointing every block runs forward twice. */
-export function vqvaeCost(config: VqvaeConfig, batch: number, memory: Memory, recompute = false): Cost {
-  return { flopsPerIt: (recompute ? 4 : 3) * batch * vqvaeForwardFlops(config, 'both'), ...memory };
+/** How a run computes. */
+export interface Arithmetic {
+  readonly precision: Precision;
+  /** Gradient checkpointing: every block runs forward twice. */
+  readonly recompute: boolean;
+}
+
+const bytesOf = (precision: Precision): number => (precision === 'f32' ? 4 : 2);
+
+/** Bytes of f32 and of narrow values that the blocks of one image keep: between blocks, and inside of all and of the largest. */
+interface Kept {
+  between: number;
+  inside: number;
+  largest: number;
+}
+
+/** The inside of a block that is computed again takes its room when that of the blocks after it, and the head, are done. */
+const total = ({ between, inside, largest }: Kept, recompute: boolean, head = 0): number =>
+  between + (recompute ? Math.max(largest, head) : inside + head);
+
+/** Per token a block keeps two f32 rows of the residual stream, and narrow ones: norms, q, k, v, attention, projections, twice the hidden layer. */
+function varActivations(config: VarConfig, { precision, recompute }: Arithmetic): number {
+  const { depth, embedDim: c, mlpRatio, numHeads, patchNums, vocabSize: v } = config;
+  const size = bytesOf(precision);
+  const tokens = patchNums.reduce((sum, pn) => sum + pn * pn, 0);
+  const inside = 4 * c + (8 + 2 * mlpRatio) * c * size + 4 * numHeads;
+  // Logits and their gradient, which the products read in their own dtype.
+  const head = (4 + size) * c + (precision === 'f32' ? 8 : 8 + size) * v;
+  return tokens * total({ between: depth * 4 * c, inside: depth * inside, largest: inside }, recompute, head);
+}
+
+/** Blocks keep both norms, what lies between the convolutions, and their output; attention its norm, q, k, v, and two maps. */
+function vqvaeActivations({ ch, chMult, numResBlocks, patchNums }: VqvaeConfig, { precision, recompute }: Arithmetic): number {
+  const last = chMult.length - 1;
+  const kept: Kept = { between: 0, inside: 0, largest: 0 };
+  const add = (at: number, between: number, inside: number): void => {
+    const pixels = (patchNums.at(-1)! * 2 ** (last - at)) ** 2 * bytesOf(precision);
+    kept.between += pixels * between;
+    kept.inside += pixels * inside;
+    kept.largest = Math.max(kept.largest, pixels * inside);
+  };
+  const block = (at: number, from: number, to: number): void => add(at, to, from + 2 * to);
+  const width = (level: number) => ch * (chMult[level] ?? (level < 0 ? 1 : chMult[last]!));
+  for (const half of ['encoder', 'decoder'] as const) {
+    const blocks = half === 'encoder' ? numResBlocks : numResBlocks + 1;
+    const ends = half === 'encoder' ? 0 : last;
+    add(ends, width(ends), 0);
+    for (let i = 0; i < 2; i++) block(last, width(last), width(last));
+    for (let i = 0; i < 1 + blocks; i++) add(last, width(last), 5 * width(last));
+    for (const level of chMult.keys()) {
+      const from = half === 'encoder' ? width(level - 1) : width(level + 1);
+      for (let i = 0; i < blocks; i++) block(level, i === 0 ? from : width(level), width(level));
+      if (half === 'encoder' ? level < last : level > 0) add(half === 'encoder' ? level + 1 : level - 1, width(level), 0);
+    }
+    // The last norm.
+    add(half === 'encoder' ? last : 0, half === 'encoder' ? width(last) : width(0), 0);
+  }
+  return total(kept, recompute);
+}
+
+export function vqvaeCost(config: VqvaeConfig, batch: number, state: number, how: Arithmetic): Cost {
+  return {
+    flopsPerIt: (how.recompute ? 4 : 3) * batch * vqvaeForwardFlops(config, 'both'),
+    stateBytes: state,
+    activationBytes: batch * vqvaeActivations(config, how),
+  };
 }
 
 /** `encoder`: the VQVAE that encodes every batch; absent with a token cache. */
-export function varCost(config: VarConfig, batch: number, memory: Memory, more: { encoder?: VqvaeConfig; recompute?: boolean }): Cost {
-  const forward = varForwardFlops(config);
-  const encode = more.encoder ? vqvaeForwardFlops(more.encoder, 'encoder') : 0;
-  return { flopsPerIt: batch * ((more.recompute ? 4 : 3) * forward + encode), ...memory };
+export function varCost(config: VarConfig, batch: number, state: number, how: Arithmetic & { encoder?: VqvaeConfig }): Cost {
+  const encode = how.encoder ? vqvaeForwardFlops(how.encoder, 'encoder') : 0;
+  return {
+    flopsPerIt: batch * ((how.recompute ? 4 : 3) * varForwardFlops(config) + encode),
+    stateBytes: state,
+    activationBytes: batch * varActivations(config, how),
+  };
 }
 
 /** Bytes that values, gradients, moments and an average of `parameters` elements take. */
 export function stateBytes(parameters: number, options: { bits: 32 | 8; opt: string; ema: boolean }): number {
   const moments = options.opt === 'sgd' ? 4 : options.bits === 8 ? 2 * (1 + 4 / 256) : 8;
   return Math.round(parameters * (8 + moments + (options.ema ? 4 : 0)));
-}
-
-/** Bytes of the state and of the weights as a step of this precision packs them (nearly all parameters are packed). */
-export function memoryOf(parameters: number, options: { bits: 32 | 8; opt: string; ema: boolean; precision: Precision }): Memory {
-  return { stateBytes: stateBytes(parameters, options), packedBytes: parameters * (options.precision === 'f32' ? 4 : 2) };
 }
