@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createEngine, type Engine } from '../../../ts/engine/index.js';
+import { type Capture, createEngine, type Engine } from '../../../ts/engine/index.js';
 import type { Parameters } from '../../../ts/nn/index.js';
-import { Adam, AdamW, EMA, GradScaler, type Optimizer, OptimizerStep, SGD } from '../../../ts/optim/index.js';
+import { Adam, AdamW, EMA, GradScaler, type GradStats, type Optimizer, OptimizerStep, SGD } from '../../../ts/optim/index.js';
 import { distance, gradient, makeParams, setGradients, setRates, snapshot, valuesOf } from './kit.js';
 
 const test = suite('optimizer step');
@@ -207,6 +207,55 @@ test('8-bit moments stay close to those of 32 bits over 50 steps', async () => {
   assert.ok(Math.sqrt(moved) > 0.5);
   assert.ok(off < 0.05 * moved, `${Math.sqrt(off / moved)}`);
 });
+
+const RECORDED: [string, (params: Parameters) => Optimizer][] = [
+  ...OPTIMIZERS.map(([name, , make]) => [name, make] as [string, (params: Parameters) => Optimizer]),
+  ['AdamW with 8 bits', (params) => new AdamW(params, { bits: 8 })],
+];
+
+for (const [name, make] of RECORDED)
+  test(`${name}, recorded: the bits of plain steps; a loss or gradient that is not finite changes nothing`, async () => {
+    const outcome = async (record: boolean) => {
+      using params = await makeParams(engine);
+      using optimizer = make(params);
+      const scaler = new GradScaler({ growthInterval: 2 });
+      const stepper = new OptimizerStep(optimizer, { clip: 2, scaler });
+      using dynamic = engine.tensor(new Float32Array(stepper.rates().length), [stepper.rates().length]);
+      using loss = engine.tensor(new Float32Array(1), [1]);
+      const reports: unknown[] = [];
+      let captured: Capture<GradStats> | undefined;
+      for (let t = 1; t <= 6; t++) {
+        setRates(stepper, LR / t, WD * t);
+        setGradients(params, t);
+        const finite = t !== 3;
+        if (t === 5)
+          params.grad(params.names[1]!).write(new Float32Array(params.get(params.names[1]!).size).fill(Number.POSITIVE_INFINITY));
+        if (!record) {
+          reports.push(await (finite ? stepper.run() : stepper.refuse()), optimizer.steps);
+          continue;
+        }
+        dynamic.write(stepper.rates());
+        loss.write(Float32Array.of(finite ? 1e30 : Number.NaN));
+        if (captured) {
+          captured.replay();
+          optimizer.repeated();
+        } else captured = engine.capture(() => stepper.record(dynamic, loss));
+        reports.push(await stepper.settled(captured.outputs, finite), optimizer.steps);
+      }
+      const values = await snapshot(params);
+      const { total, buckets } = captured?.outputs ?? { total: undefined, buckets: [] };
+      for (const tensor of [total, ...buckets]) tensor?.dispose();
+      captured?.dispose();
+      stepper.dispose();
+      return { reports, values, scaler: scaler.state() };
+    };
+    const [plain, recorded] = [await outcome(false), await outcome(true)];
+    assert.equal(recorded, plain);
+    assert.equal(
+      plain.reports.filter((r) => typeof r === 'number'),
+      [1, 2, 2, 3, 3, 4],
+    );
+  });
 
 test('wrong options are refused', async () => {
   using params = await makeParams(engine);
