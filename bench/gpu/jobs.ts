@@ -37,6 +37,7 @@ const widthOf = (depth: number): number => (options.smoke ? tiny.embedDim : 64 *
 
 const open = (): Promise<Engine> =>
   createEngine({ device: options.smoke && !process.env.NEXTSCALE_DEVICE ? 'cpu' : 'cuda', maxCachedBytes: 2 ** 34 });
+if (options.smoke) process.stdout.write('smoke: sizes and times without a meaning\n');
 const first = await open();
 const results = new Results(options.smoke ? undefined : options.out, machineOf(first));
 await first.close();

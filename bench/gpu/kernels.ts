@@ -75,6 +75,7 @@ const peer = options.peer ? await Peer.start(options.peer, options.scripts, 'tor
 const by = { products: options.own ? 'own kernels' : 'cuBLASLt where it is installed', torch: peer?.version };
 let failed = 0;
 
+if (options.smoke) process.stdout.write('smoke: sizes and times without a meaning\n');
 const floors = await measureFloors(engine);
 results.add(
   { kind: 'floors', ...floors, ...by },
