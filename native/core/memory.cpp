@@ -5,13 +5,20 @@
 
 namespace ns::core {
 
-// Powers of two up to 4 KiB, then eight steps per power of two: at most 12.5 % is lost.
+namespace {
+
+constexpr size_t kSpare = size_t{64} << 20;  // what the cache may add to the highest live memory
+constexpr size_t kHuge = size_t{256} << 20;  // larger blocks are few, and rarely of one size
+
+}  // namespace
+
+// Powers of two up to 4 KiB, then eight steps per power of two: at most 12.5 % is lost; 64 steps for huge blocks.
 size_t Memory::bucket(size_t bytes) {
   size_t b = 64;
   while (b < bytes && b < 4096) b *= 2;
   if (bytes <= b) return b;
   while (b < bytes / 2 + (bytes & 1)) b *= 2;
-  const size_t step = b / 8;
+  const size_t step = b / (b < kHuge ? 8 : 64);
   return b + (bytes - b + step - 1) / step * step;
 }
 
@@ -26,6 +33,7 @@ Block Memory::take(size_t bytes, Status& status) {
     cached_ -= block.bytes;
     cache_.erase(it);
   } else {
+    makeRoom(size);
     block.data = backend_.alloc(self_, size, &status);
     if (!block.data && status.code == NS_OUT_OF_MEMORY) {
       trim();
@@ -40,7 +48,15 @@ Block Memory::take(size_t bytes, Status& status) {
     counters_.peak = std::max(counters_.peak.load(), counters_.pool.load());
   }
   counters_.live += size;
+  highest_ = std::max(highest_, counters_.live.load());
   return block;
+}
+
+// What is cached fills the room below the highest live memory, and little more: a job whose shapes change does not hold the blocks of
+// the old ones beside those of the new.
+void Memory::makeRoom(size_t size) {
+  const uint64_t most = std::max<uint64_t>(highest_, counters_.live + size) + kSpare;
+  while (!cache_.empty() && counters_.pool + size > most) drop(cache_.begin());
 }
 
 void Memory::give(Block block) {

@@ -43,11 +43,13 @@ class Memory {
   bool keep(Block block);
   void release(Block block);
   void drop(Cache::iterator it);
+  void makeRoom(size_t size);
 
   const NsBackend& backend_;
   void* self_;
   size_t cacheLimit_;
   size_t cached_ = 0;
+  uint64_t highest_ = 0;  // live memory so far
   Cache cache_;
   std::unordered_map<size_t, std::vector<Cache::iterator>> free_;
   Counters counters_;

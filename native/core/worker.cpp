@@ -124,6 +124,7 @@ void Engine::Worker::makeEmpty(const Command& c) {
     fail(failure(NS_INVALID, "output slot %u is in use", c.out[0].slot), opName(c.op), "");
     return;
   }
+  if (!poison && recording_) poison = recording_->broken;  // one error for what will not be replayed
   Status status;
   if (!poison && !slots_.reserve(*out, status)) poison = fail(status, opName(c.op), shapeText(out->info));
   if (!poison && recording_) recording_->made(*out);

@@ -27,7 +27,7 @@ size_t wholePages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 // Large blocks come from mmap, so that releasing them returns the memory to the system whatever the heap looks like.
 void* mapPages(size_t bytes) {
-  const size_t align = bytes >= 2 * kHugePage ? kHugePage : kPage;
+  const size_t align = bytes >= kHugePage ? kHugePage : kPage;
   const size_t size = wholePages(bytes), whole = size + align;
   void* base = mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) return nullptr;

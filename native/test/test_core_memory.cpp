@@ -64,6 +64,30 @@ void testPool() {
   check(memory.counters().pool == 0, "trim returns everything");
 }
 
+void testGrowth() {
+  Device d("");
+  constexpr size_t kMega = size_t{1} << 20;
+  Memory memory(d.table, d.self, 1024 * kMega);
+  Status status;
+  // Each size is new: at the end nothing but the last and some spare room may be held.
+  for (size_t n = 16; n < 200; n += 3) memory.give(memory.take(n * kMega, status));
+  const uint64_t largest = Memory::bucket(199 * kMega);
+  check(memory.counters().peak <= largest + 64 * kMega, "the cache fills no more than the highest live memory",
+        std::to_string(memory.counters().peak));
+  // Below that, blocks of different sizes stay.
+  const uint64_t pool = memory.counters().pool;
+  Block a = memory.take(20 * kMega, status), b = memory.take(30 * kMega, status);
+  const void *first = a.data, *second = b.data;
+  memory.give(a);
+  memory.give(b);
+  a = memory.take(20 * kMega, status);
+  b = memory.take(30 * kMega, status);
+  check(a.data == first && b.data == second && memory.counters().peak <= largest + 64 * kMega && pool > 0, "what fits is used again");
+  memory.give(a);
+  memory.give(b);
+  check(Memory::bucket(size_t{1241} << 20) < size_t{1265} << 20, "huge blocks lose little");
+}
+
 void testShortage() {
   Device d("{\"allocLimit\":50000}");
   Memory memory(d.table, d.self, 1 << 20);
@@ -118,6 +142,7 @@ void testRegistry() {
 int main() {
   testBuckets();
   testPool();
+  testGrowth();
   testShortage();
   testMapped();
   testRegistry();

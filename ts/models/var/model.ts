@@ -157,7 +157,13 @@ export class VarModel extends Module {
   caches(g: Graph, batch: number): KvCache[] {
     const { numHeads, embedDim } = this.config;
     const shape = [batch, numHeads, cacheLength(this.config), embedDim / numHeads];
-    return this.blocks.map(() => ({ k: g.empty(shape, this.precision), v: g.empty(shape, this.precision) }));
+    const { depth } = this.config;
+    // One block of memory: the system gives it in huge pages.
+    const all = g.empty([depth * 2, ...shape], this.precision);
+    const part = (i: number) => all.engine.view(all, (i * all.size) / (2 * depth), shape);
+    const caches = this.blocks.map((_, i) => ({ k: part(2 * i), v: part(2 * i + 1) }));
+    all.dispose();
+    return caches;
   }
 
   /**
