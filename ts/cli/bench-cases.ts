@@ -13,17 +13,19 @@ export interface OpCase {
   setup(engine: Engine): (i: number) => Tensor | undefined;
 }
 
-type WeightDType = 'f32' | 'f16' | 'bf16';
+type WeightDType = 'f32' | 'f16' | 'bf16' | 'int8';
+
+const BYTES = { f32: 4, f16: 2, bf16: 2, int8: 1 } as const;
 
 // Weights of successive runs differ, as in a model: together they exceed the last-level cache.
-const ROTATE_BYTES = 160 * 2 ** 20;
+export const ROTATE_BYTES = 160 * 2 ** 20;
 
-function normal(engine: Engine, shape: number[], std = 1, stream = 0): Tensor {
+export function normal(engine: Engine, shape: number[], std = 1, stream = 0): Tensor {
   return engine.ops.random({ shape, kind: 'normal', mean: 0, std, seedLo: 1, stream });
 }
 
 function linear(M: number, K: number, N: number, dtype: WeightDType): OpCase {
-  const weight = N * K * (dtype === 'f32' ? 4 : 2);
+  const weight = N * K * BYTES[dtype];
   return {
     name: `linear M=${M} ${K}->${N}${dtype === 'f32' ? '' : ` ${dtype}`}`,
     flops: 2 * M * K * N,
@@ -32,7 +34,7 @@ function linear(M: number, K: number, N: number, dtype: WeightDType): OpCase {
       const x = normal(engine, [1, M, K]);
       const w = Array.from({ length: Math.max(1, Math.ceil(ROTATE_BYTES / weight)) }, (_, i) => {
         const plain = normal(engine, [N, K], 0.02, i + 1);
-        const packed = engine.ops.linearPack(plain, { dtype });
+        const packed = engine.ops.linearPack(plain, { dtype: dtype === 'int8' ? 'u8' : dtype });
         plain.dispose();
         return packed;
       });
@@ -92,7 +94,7 @@ function conv(
   };
 }
 
-function memoryBound(name: string, bytes: number, setup: OpCase['setup']): OpCase {
+export function memoryBound(name: string, bytes: number, setup: OpCase['setup']): OpCase {
   return { name, flops: 0, bytes, setup };
 }
 
@@ -179,7 +181,7 @@ function mapCases(): OpCase[] {
 
 /** All cases in the order they are run. */
 export function opCases(): OpCase[] {
-  const rows = [2, 18, 50, 128, 338, 512];
+  const rows = [2, 18, 50, 128, 338, 512, 1360];
   const shapes = [
     [1024, 3072],
     [1024, 4096],
@@ -189,6 +191,7 @@ export function opCases(): OpCase[] {
     ...shapes.flatMap(([K, N]) => rows.map((M) => linear(M, K!, N!, 'f32'))),
     ...[2, 50, 512].map((M) => linear(M, 1024, 4096, 'f16')),
     ...[2, 512].map((M) => linear(M, 1024, 4096, 'bf16')),
+    ...[2, 50, 512].map((M) => linear(M, 1024, 4096, 'int8')),
     ...[
       [14, 16],
       [155, 100],

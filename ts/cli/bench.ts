@@ -5,6 +5,7 @@ import type { Engine, Tensor } from '../engine/index.js';
 import { createEngine, measurePeak } from '../engine/index.js';
 import { benchCalls } from './bench-calls.js';
 import { type OpCase, opCases } from './bench-cases.js';
+import { trainingCases } from './bench-cases-train.js';
 import { benchJob } from './bench-jobs.js';
 import { type BenchOptions, choose } from './bench-shared.js';
 import { environment, type TimeOptions, timeRounds } from './bench-time.js';
@@ -70,7 +71,7 @@ async function benchCase(engine: Engine, c: OpCase, time: TimeOptions) {
 }
 
 async function benchOps(ctx: Context, options: BenchOptions): Promise<void> {
-  const cases = choose(options.filter, opCases());
+  const cases = choose(options.filter, [...opCases(), ...trainingCases()]);
   await using engine = await createEngine({ threads: options.threads });
   const peak = new Peak(engine.threads);
   const env = environment(engine.device, engine.threads);
