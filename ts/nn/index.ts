@@ -1,5 +1,5 @@
 export { type AttentionCall, type KvCache, SelfAttention } from './attention.js';
-export { Conv2d, type Conv2dOptions, type ConvAlgo, convAlgo } from './conv2d.js';
+export { Conv2d, type Conv2dOptions, type ConvAlgo, convAlgo, convAlgoOnce } from './conv2d.js';
 export { Embedding } from './embedding.js';
 export { fanInUniform, type Init, InitSource, ones, type RowScale, seedWords, streamOf, zeros } from './init.js';
 export { Linear, type LinearEpilogue, type LinearOptions } from './linear.js';

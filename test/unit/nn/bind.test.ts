@@ -1,10 +1,11 @@
 // Modules bound to tensors give what modules loaded from a source give, and keep nothing of an earlier binding.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Tape } from '../../../ts/autograd/index.js';
 import { createEngine, type Engine, type Tensor } from '../../../ts/engine/index.js';
 import { VarModel, varConfig } from '../../../ts/models/var/index.js';
 import { VqvaeModel, vqvaeConfig } from '../../../ts/models/vqvae/index.js';
-import { InitSource, type Module, Parameters, WeightReader } from '../../../ts/nn/index.js';
+import { convAlgoOnce, InitSource, type Module, Parameters, WeightReader } from '../../../ts/nn/index.js';
 
 const bind = suite('bind');
 let engine: Engine;
@@ -112,6 +113,47 @@ bind('what is not trained is marked', () => {
   const buffers = (model: Module) => model.parameters().flatMap(({ name, buffer }) => (buffer ? name : []));
   assert.equal(buffers(varOf(true, true)), ['lvl_1L', 'attn_bias_for_masking', 'blocks.0.attn.zero_k_bias', 'blocks.1.attn.zero_k_bias']);
   assert.equal(buffers(new VqvaeModel(vqvaeConfig())), ['quantize.ema_vocab_hit_SV']);
+});
+
+bind('packs made for one product give the same bits as packs that are kept, and are gone after it', async () => {
+  const x = engine.ops.random({ shape: [2, 4, 8], kind: 'normal' });
+  const step = async (packOnUse: boolean, checkpoint: boolean) => {
+    const model = varOf(true, false);
+    const params = await Parameters.create(engine, model.parameters(), new InitSource(model.parameters(), 1));
+    const tape = new Tape(engine);
+    await engine.flush();
+    const before = engine.memory().liveBytes;
+    tape.run(() => params.bind(tape, model, { packOnUse }));
+    await engine.flush();
+    const bound = engine.memory().liveBytes - before;
+    const loss = tape.run(() => {
+      const y = model.forward(tape, Int32Array.of(0, 3), x, { checkpoint });
+      return tape.ops.reduce(tape.ops.reshape(y, { shape: [1, y.size] }), { fn: 'mean' });
+    });
+    await tape.backward(loss);
+    const grads = await params.grads.read();
+    tape.close();
+    for (const owner of [model, params]) owner.dispose();
+    return { bound, grads };
+  };
+  const kept = await step(false, false);
+  for (const checkpoint of [false, true]) {
+    const used = await step(true, checkpoint);
+    assert.equal(used.grads, kept.grads);
+    assert.ok(used.bound < 0.2 * kept.bound, `${used.bound} of ${kept.bound} bytes stay bound`);
+  }
+});
+
+bind('a transform that is made for one use is chosen by the number of pixels', () => {
+  assert.equal(
+    [16, 95, 96, 4096].map((n) => convAlgoOnce('winograd2', n)),
+    ['direct', 'direct', 'winograd2', 'winograd2'],
+  );
+  assert.equal(
+    [16, 256, 512].map((n) => convAlgoOnce('winograd4', n)),
+    ['direct', 'winograd2', 'winograd4'],
+  );
+  assert.is(convAlgoOnce('direct', 1 << 20), 'direct');
 });
 
 bind.run();
