@@ -176,7 +176,7 @@ struct Params {
 };
 }  // namespace embedding
 
-// Weight [N,K] to panels of 16 output columns, zero-padded, k-major: packed[p][k][j] = w[p*16+j][k]. transpose packs the transposed weight, [ceil(K/16), N, 16]: what the gradient of the input is multiplied with. The dtype may narrow to f16/bf16.
+// Weight [N,K] to panels of 16 output columns, zero-padded, k-major: packed[p][k][j] = w[p*16+j][k]. transpose packs the transposed weight, [ceil(K/16), N, 16]: what the gradient of the input is multiplied with. The dtype may narrow to f16/bf16, or (CPU, not transposed) to u8 [ceil(N/16), K+4, 16]: signed bytes, and behind all panels 16 f32 scales per panel.
 namespace linear_pack {
 constexpr int32_t kId = 79;
 namespace in { enum Index : int32_t { w, kCount }; }
