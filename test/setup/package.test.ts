@@ -44,7 +44,9 @@ test('npm pack holds what an installation needs and nothing else', async () => {
   ];
   for (const name of [...needed, 'native/napi/addon.cpp', 'docs/guide/install.md', 'docs/picture/next-scale.svg'])
     assert.ok(names.includes(name), `${name} is missing`);
-  const foreign = names.filter((name) => /^(ts|test|bench|build|node_modules|\.\w+)\/|\.map$|(^|\/)\.nextscale|^native\/test\//.test(name));
+  const foreign = names.filter((name) =>
+    /^(ts|test|bench|build|node_modules|\.\w+)\/|\.[jt]s\.map$|(^|\/)\.nextscale|^(native|cuda)\/test\/|^cuda\/emulation\//.test(name),
+  );
   assert.equal(foreign, []);
   const model = packed.files.filter(({ path }: { path: string }) => path.startsWith('models/'));
   const modelSize = model.reduce((sum: number, { size }: { size: number }) => sum + size, 0);
