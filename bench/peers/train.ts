@@ -102,7 +102,8 @@ async function run(job: Job): Promise<void> {
   const alone = options.peer === 'false';
   const start = () => Peer.start(options.python, 'train_reference.py', [job.family, String(threads), JSON.stringify(setup)]);
   const { peer, torch } = alone ? { peer: undefined, torch: undefined } : await start();
-  const engine = await createEngine({ threads });
+  // Little cache: what a step needs at most is part of the comparison.
+  const engine = await createEngine({ threads, maxCachedBytes: 2 ** 28 });
   const task = await makeTask(engine, job);
   const optimizer = new AdamW(task.params, { betas: [0.9, 0.95], bits: job.bits ?? 32 });
   const stepper = new OptimizerStep(optimizer, { clip: 2 });

@@ -7,8 +7,8 @@ namespace ns::core {
 
 namespace {
 
-constexpr size_t kSpare = size_t{64} << 20;  // what the cache may add to the highest live memory
-constexpr size_t kHuge = size_t{256} << 20;  // larger blocks are few, and rarely of one size
+constexpr size_t kSpare = size_t{256} << 20;  // the most that the cache may add to the highest live memory
+constexpr size_t kHuge = size_t{256} << 20;   // larger blocks are few, and rarely of one size
 
 }  // namespace
 
@@ -52,10 +52,10 @@ Block Memory::take(size_t bytes, Status& status) {
   return block;
 }
 
-// What is cached fills the room below the highest live memory, and little more: a job whose shapes change does not hold the blocks of
+// What is cached fills the room below the highest live memory, and a little more: a job whose shapes change does not hold the blocks of
 // the old ones beside those of the new.
 void Memory::makeRoom(size_t size) {
-  const uint64_t most = std::max<uint64_t>(highest_, counters_.live + size) + kSpare;
+  const uint64_t most = std::max<uint64_t>(highest_, counters_.live + size) + std::min(cacheLimit_ / 4, kSpare);
   while (!cache_.empty() && counters_.pool + size > most) drop(cache_.begin());
 }
 

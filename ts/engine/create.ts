@@ -16,7 +16,7 @@ export interface EngineOptions {
   maxInFlightBytes?: number | undefined;
   /** Bound on commands in flight; default 16384. Four times as many are refused with BusyError. */
   maxInFlightCommands?: number | undefined;
-  /** Released memory that the engine keeps for its next tensors; default 256 MiB. Training reuses all of it in every step: give more there. */
+  /** Released memory that the engine keeps for its next tensors; default 1 GiB. Training reuses all of it in every step: give more there. */
   maxCachedBytes?: number | undefined;
   /** 'cuda': products of f32 may round their operands to tf32 (10 bits of mantissa), which is several times as fast; default false. */
   tf32?: boolean | undefined;
@@ -36,7 +36,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
   const index = checkInt('deviceIndex', options.deviceIndex ?? 0, 0, 255);
   const maxBytes = checkInt('maxInFlightBytes', options.maxInFlightBytes ?? 2 ** 28, 4096, 2 ** 46);
   const maxCommands = checkInt('maxInFlightCommands', options.maxInFlightCommands ?? 16384, 16, 2 ** 24);
-  const cached = checkInt('maxCachedBytes', options.maxCachedBytes ?? 2 ** 28, 0, 2 ** 46);
+  const cached = checkInt('maxCachedBytes', options.maxCachedBytes ?? 2 ** 30, 0, 2 ** 46);
   const tf32 = checkBoolean('tf32', options.tf32 ?? false);
   if (tf32 && device !== 'cuda') throw new UnsupportedError(`tf32 is a format of the device cuda, the device is ${device}`);
   const addon = loadAddon();
