@@ -6,10 +6,10 @@ import { createEngine, type Engine } from '../../ts/engine/index.js';
 import { AdamW, GradScaler, OptimizerStep } from '../../ts/optim/index.js';
 import type { TrainEvent } from '../../ts/train/events.js';
 import { LOOP_DEFAULTS, ModelOptimizer, type Task, train } from '../../ts/train/index.js';
-import { cudaDevice } from '../cuda/support.js';
-import { folder } from './support.js';
-import { makeTask, tokenBatch } from './var-kit.js';
-import { pictures, tinyTask } from './vqvae-kit.js';
+import { folder } from '../train/support.js';
+import { makeTask, tokenBatch } from '../train/var-kit.js';
+import { pictures, tinyTask } from '../train/vqvae-kit.js';
+import { cudaDevice } from './support.js';
 
 const test = suite('training on cuda');
 const device = await cudaDevice();
