@@ -67,7 +67,7 @@ void testPool() {
 void testGrowth() {
   Device d("");
   constexpr size_t kMega = size_t{1} << 20;
-  Memory memory(d.table, d.self, 1024 * kMega);
+  Memory memory(d.table, d.self, 256 * kMega);  // a quarter of it is room to spare
   Status status;
   // Each size is new: at the end nothing but the last and some spare room may be held.
   for (size_t n = 16; n < 200; n += 3) memory.give(memory.take(n * kMega, status));
