@@ -29,8 +29,8 @@ export interface ConvEpilogue {
 const WINOGRAD_CHANNELS = 32;
 
 /**
- * Output pixels below which the smaller transform, or none, is cheaper for a single use. Measured for 64 to 640 channels, packing included,
- * CPU ms for 640 channels direct, F(2x2), F(4x4): 16 pixels 7.9, 9.4, 12.2; 64 pixels 9.9, 9.9, 15; 256 pixels 25, 15, 16; 1024 pixels 80, 43, 32.
+ * Output pixels below which the smaller transform, or none, is cheaper for a single use, packing included: set from one run on a busy
+ * machine with 64 to 640 channels, no benchmark repeats it.
  */
 const DIRECT_BELOW = 96;
 const WINOGRAD2_BELOW = 512;
