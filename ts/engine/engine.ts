@@ -2,31 +2,26 @@ import './polyfill.js';
 import { resolve } from 'node:path';
 import { checkEnum, checkFunction, checkInt, checkOptions, checkShape, checkSignal, checkString, refuse } from '../core/check.js';
 import { DTYPES, type DType, dtypeCode, dtypeSize, type TypedData } from '../core/dtype.js';
-import { ArgumentError, BusyError, DisposedError, EngineClosedError, ShapeError } from '../core/errors.js';
+import { ArgumentError, DisposedError, ShapeError } from '../core/errors.js';
 import { fits, infer, resolveAttrs, showShape, sizeOf } from '../core/shapes.js';
 import type { OpDecl, OutputSpec, Sink } from '../core/types.js';
 import { Ops } from '../gen/ops.js';
-import type { Addon, Handle, NativeError, NativeStats } from './addon.js';
+import type { Addon, Handle, NativeError } from './addon.js';
 import { checkApart, placeOf } from './apart.js';
-import { Capture, type CaptureHost, Recording, runCapture } from './capture.js';
+import { type Capture, runCapture } from './capture.js';
+import { Captures } from './captures.js';
 import { dtypeOf, ownMemory, writable } from './data.js';
-import { CAPTURE, Encoder } from './encoder.js';
 import { EngineEmitter } from './events.js';
 import type { DeviceInfo, EngineStats, MemoryInfo } from './info.js';
 import { toError, typed } from './late.js';
 import { type LeakNet, makeLeakNet } from './leaks.js';
+import { CommandQueue, type QueueParts } from './queue.js';
 import { runScope, Scope, type ScopeHost, type TensorOwner } from './scope.js';
 import { SlotIds } from './slots.js';
 import { type Place, Tensor, type TensorHost } from './tensor.js';
 
-/** Queued work above this multiple of the bound is refused. */
-const HARD = 4;
-
 /** What createEngine hands over. @internal */
-export interface EngineParts {
-  readonly addon: Addon;
-  readonly maxCommands: number;
-  readonly maxBytes: number;
+export interface EngineParts extends QueueParts {
   readonly debug: boolean;
 }
 
@@ -42,31 +37,25 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
   readonly device: string;
   readonly threads: number;
   readonly #addon: Addon;
-  readonly #parts: EngineParts;
-  #handle: Handle | undefined;
-  readonly #encoder = new Encoder();
+  readonly #queue: CommandQueue;
   readonly #slots = new SlotIds();
   readonly #leaks: LeakNet;
-  readonly #inFlight = new Float64Array(2);
   #owner: TensorOwner | undefined;
   #group = 0;
   #nextGroup = 1;
-  #nextCapture = 1;
-  #recording: Recording | undefined;
-  #scheduled = false;
-  #budget = 0;
+  readonly #captures: Captures;
   #closing: Promise<void> | undefined;
 
   /** @internal */
   constructor(parts: EngineParts, handle: Handle) {
     super();
-    this.#parts = parts;
     this.#addon = parts.addon;
-    this.#handle = handle;
+    this.#queue = new CommandQueue(parts, handle);
     const info = this.describe();
     this.device = info.name;
     this.threads = info.threads;
     this.#leaks = makeLeakNet(this, parts.debug);
+    this.#captures = new Captures(this.#queue, this.#leaks, () => this.#group);
     this.sink = { run: (op, inputs, attrs) => this.#run(op, inputs, attrs) };
     this.ops = new Ops(this.sink);
   }
@@ -81,9 +70,9 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     if (sizeOf(dims) !== data.length)
       throw new ShapeError(`tensor: shape ${showShape(dims)} has ${sizeOf(dims)} elements, data has ${data.length}`);
     const own = ownMemory(data);
-    const handle = this.#open();
-    this.#reserve(data.byteLength);
-    this.#submit();
+    const handle = this.#queue.open();
+    this.#queue.reserve(data.byteLength);
+    this.#queue.submit();
     return this.#source({ dtype: type, shape: dims }, 'tensor', (slot, generation) =>
       this.#addon.upload(handle, slot, generation, dtypeCode(type), dims, own),
     );
@@ -91,15 +80,14 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
 
   /** A tensor whose values are unspecified until an op writes them in place or write() replaces them; default f32. */
   empty(shape: readonly number[], dtype: DType = 'f32'): Tensor {
-    this.#open();
+    this.#queue.open();
     const dims = [...checkShape('empty: shape', shape)];
     checkEnum('empty: dtype', dtype, DTYPES);
     if (!fits(dims, dtype)) throw new ShapeError(`empty: ${dtype}${showShape(dims)} is more than 64 TiB`);
-    this.#reserve(0);
-    if (this.#encoder.full) this.#submit();
+    this.#queue.reserve(0);
+    const commands = this.#queue.room();
     const out = this.#make({ dtype, shape: dims }, 'empty', this.#slots.take());
-    this.#encoder.empty(out, out, this.#group);
-    this.#schedule();
+    commands.empty(out, out, this.#group);
     return out;
   }
 
@@ -114,9 +102,9 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const dims = [...checkShape('fromFile: shape', shape)];
     checkEnum('fromFile: dtype', dtype, DTYPES);
     if (!fits(dims, dtype)) throw new ShapeError(`fromFile: ${dtype}${showShape(dims)} is more than 64 TiB`);
-    const handle = this.#open();
-    this.#reserve(0);
-    this.#submit();
+    const handle = this.#queue.open();
+    this.#queue.reserve(0);
+    this.#queue.submit();
     const tensor = this.#source({ dtype, shape: dims }, 'fromFile', (slot, generation) =>
       this.#addon.map(handle, slot, generation, dtypeCode(dtype), dims, file, byteOffset),
     );
@@ -129,27 +117,26 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
    * both. The memory is released with the last of them. Throws ShapeError where it does not fit.
    */
   view(base: Tensor, offset: number, shape: readonly number[]): Tensor {
-    this.#open();
+    this.#queue.open();
     this.#checkTensor('view: base', base);
     checkInt('view: offset', offset, 0);
     const dims = [...checkShape('view: shape', shape)];
     if (offset + sizeOf(dims) > base.size)
       throw new ShapeError(`view: ${showShape(dims)} from element ${offset} on does not fit ${base.dtype}${showShape(base.shape)}`);
-    this.#reserve(0);
-    if (this.#encoder.full) this.#submit();
+    this.#queue.reserve(0);
+    const commands = this.#queue.room();
     const bytes = offset * dtypeSize(base.dtype);
     const { slot, generation, at } = placeOf(base);
     const out = this.#make({ dtype: base.dtype, shape: dims }, 'view', this.#slots.take(), { slot, generation, at: at + bytes });
-    this.#encoder.view(base, bytes, out, out, this.#group);
+    commands.view(base, bytes, out, out, this.#group);
     out.ofFile = base.ofFile;
-    this.#recording?.uses(base);
-    this.#schedule();
+    this.#captures.recording?.uses(base);
     return out;
   }
 
   /** Runs fn at once and disposes every tensor created inside, except those in its return value. For async work see openScope(). */
   scope<R>(fn: () => R): R {
-    this.#open();
+    this.#queue.open();
     return runScope(this.#host, this.#owner, this.#group, fn);
   }
 
@@ -158,80 +145,60 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
    * and not returned belong to the capture and are gone for others. Give later replays their input with tensor.write().
    */
   capture<R>(fn: () => R): Capture<R> {
-    this.#open();
+    this.#queue.open();
     checkFunction('capture: fn', fn);
-    this.#notRecording('capture');
-    const id = this.#nextCapture++;
-    const recording = new Recording();
-    this.#control(CAPTURE.begin, id);
-    this.#recording = recording;
-    let outputs: R;
-    try {
-      outputs = runCapture(this.#host, this.#owner, this.#group, fn);
-      this.#control(CAPTURE.end, id);
-    } catch (e) {
-      if (this.#handle) this.#control(CAPTURE.drop, id);
-      throw e;
-    } finally {
-      this.#recording = undefined;
-    }
-    const capture = new Capture(this.#captures, id, recording.inputs, outputs);
-    this.#leaks.watchCapture(capture, id);
-    return capture;
+    return this.#captures.record(() => runCapture(this.#host, this.#owner, this.#group, fn));
   }
 
   /** A scope for async work; close it, or declare it with `using`. When the signal fires, its commands still queued are cancelled. */
   openScope(options: { signal?: AbortSignal | undefined } = {}): Scope {
-    this.#open();
+    this.#queue.open();
     checkOptions('openScope', options, ['signal']);
     return new Scope(this.#host, this.#nextGroup++, checkSignal(options.signal));
   }
 
   /** Resolves when the work in flight is below half the bound. Await it between chunks of enqueued work. */
   async throttle(): Promise<void> {
-    const handle = this.#open();
-    this.#notRecording('throttle');
-    this.#submit();
+    const handle = this.#queue.open();
+    this.#captures.refuse('throttle');
+    this.#queue.submit();
     await typed(this.#addon.throttle(handle));
     this.#tellMemory();
   }
 
   /** Resolves when all that is enqueued is done; rejects with the first late error nobody was told. */
   async flush(): Promise<void> {
-    const handle = this.#open();
-    this.#notRecording('flush');
-    this.#submit();
+    const handle = this.#queue.open();
+    this.#captures.refuse('flush');
+    this.#queue.submit();
     await typed(this.#addon.flush(handle));
     this.#tellMemory();
   }
 
   memory(): MemoryInfo {
-    const { liveBytes, poolBytes, peakBytes, mappedBytes } = this.#stats();
+    const { liveBytes, poolBytes, peakBytes, mappedBytes } = this.#queue.stats();
     return { liveBytes, poolBytes, peakBytes, mappedBytes, tensors: this.#slots.used };
   }
 
   stats(): EngineStats {
-    const { commands, inFlightCommands, inFlightBytes, failed, ops } = this.#stats();
+    const { commands, inFlightCommands, inFlightBytes, failed, ops } = this.#queue.stats();
     return { commands, inFlightCommands, inFlightBytes, failed, ops };
   }
 
   /** What the device is: name, threads, instruction sets. */
   describe(): DeviceInfo {
-    return JSON.parse(this.#stats().describe) as DeviceInfo;
+    return JSON.parse(this.#queue.stats().describe) as DeviceInfo;
   }
 
   get closed(): boolean {
-    return this.#handle === undefined;
+    return this.#queue.closed;
   }
 
   /** Executes what is enqueued, then releases everything. Rejects with a late error nobody was told; the engine is closed even so. */
   close(): Promise<void> {
     if (this.#closing) return this.#closing;
-    const handle = this.#open();
-    this.#submit();
-    this.#handle = undefined;
+    this.#closing = this.#queue.close();
     this.#leaks.close();
-    this.#closing = typed(this.#addon.close(handle));
     return this.#closing;
   }
 
@@ -245,7 +212,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
   }
 
   #run(op: OpDecl, inputs: readonly (Tensor | undefined)[], given: object): Tensor | undefined {
-    this.#open();
+    this.#queue.open();
     for (let i = 0; i < inputs.length; i++) {
       const t = inputs[i];
       if (t !== undefined && t !== null) this.#checkInput(op, i, t);
@@ -253,12 +220,12 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     const attrs = resolveAttrs(op, given);
     const specs = infer(op, inputs, attrs);
     checkApart(op, inputs);
-    this.#reserve(0);
-    if (this.#encoder.full) this.#submit();
+    this.#queue.reserve(0);
+    const commands = this.#queue.room();
     const outputs = specs.map((s) => this.#make(s, op.name, this.#slots.take()));
-    this.#encoder.op(op, inputs, outputs, specs, attrs, this.#group);
-    if (this.#recording) for (const t of inputs) if (t) this.#recording.uses(t);
-    this.#schedule();
+    commands.op(op, inputs, outputs, specs, attrs, this.#group);
+    const { recording } = this.#captures;
+    if (recording) for (const t of inputs) if (t) recording.uses(t);
     return outputs[0];
   }
 
@@ -287,7 +254,7 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
 
   #make(spec: OutputSpec, made: string, slot: number, place?: Place): Tensor {
     const t = new Tensor(this, this.#host, slot, this.#slots.generation(slot), spec.dtype, Object.freeze(spec.shape), place);
-    this.#recording?.made(t);
+    this.#captures.recording?.made(t);
     if (this.#owner) this.#owner.adopt(t);
     else this.#leaks.watch(t, `made by ${made}`);
     return t;
@@ -299,17 +266,17 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
       this.releaseSlot(t.slot, t.generation);
     },
     download: async (t, into) => {
-      const handle = this.#open();
-      this.#notRecording('read');
-      this.#submit();
+      const handle = this.#queue.open();
+      this.#captures.refuse('read');
+      this.#queue.submit();
       await typed(this.#addon.read(handle, t.slot, t.generation, into));
     },
     write: (t, data) => {
-      const handle = this.#open();
-      this.#notRecording('write');
+      const handle = this.#queue.open();
+      this.#captures.refuse('write');
       const own = writable(t, data);
-      this.#reserve(own.byteLength);
-      this.#submit();
+      this.#queue.reserve(own.byteLength);
+      this.#queue.submit();
       try {
         this.#addon.write(handle, t.slot, t.generation, dtypeCode(t.dtype), t.shape, own);
       } catch (e) {
@@ -331,104 +298,27 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
     watchScope: (scope, slots) => this.#leaks.watchScope(scope, slots),
     unwatch: (watched) => this.#leaks.unwatch(watched),
     cancel: (group) => {
-      if (!this.#handle) return;
-      this.#submit();
-      this.#addon.cancel(this.#handle, group);
+      if (this.#queue.closed) return;
+      this.#queue.submit();
+      this.#addon.cancel(this.#queue.open(), group);
     },
     endGroup: (group) => {
-      if (!this.#handle) return;
-      if (this.#encoder.full) this.#submit();
-      this.#encoder.endGroup(group);
-      this.#schedule();
-    },
-  };
-
-  readonly #captures: CaptureHost = {
-    replay: (_, id) => {
-      this.#open();
-      this.#notRecording('replay');
-      this.#reserve(0);
-      this.#control(CAPTURE.replay, id);
-    },
-    drop: (capture, id) => {
-      this.#leaks.unwatch(capture);
-      this.dropCapture(id);
+      if (!this.#queue.closed) this.#queue.room().endGroup(group);
     },
   };
 
   /** @internal */
   dropCapture(id: number): void {
-    if (this.#handle) this.#control(CAPTURE.drop, id);
-  }
-
-  #control(command: number, id: number): void {
-    if (this.#encoder.full) this.#submit();
-    this.#encoder.capture(command, id, this.#group);
-    this.#schedule();
-  }
-
-  // What waits for a result, or happens once only, has no place among calls that are run again.
-  #notRecording(what: string): void {
-    if (this.#recording) throw new ArgumentError(`${what}: not inside the function of a capture`);
+    this.#captures.release(id);
   }
 
   /** @internal */
   releaseSlot(slot: number, generation: number): void {
     this.#slots.give(slot);
-    if (!this.#handle) return;
-    if (this.#encoder.full) this.#submit();
-    this.#encoder.dispose(slot, generation);
-    this.#schedule();
-  }
-
-  #open(): Handle {
-    if (!this.#handle) throw new EngineClosedError();
-    return this.#handle;
-  }
-
-  #stats(): NativeStats {
-    return this.#addon.stats(this.#open());
-  }
-
-  // Refuses work above the hard limit. The addon is asked only once per `budget` commands.
-  #reserve(bytes: number): void {
-    if (bytes === 0 && this.#budget-- > 0) return;
-    const { maxCommands, maxBytes } = this.#parts;
-    this.#addon.progress(this.#open(), this.#inFlight);
-    const commands = (this.#inFlight[0] as number) + this.#encoder.commands;
-    const held = this.#inFlight[1] as number;
-    if (commands >= HARD * maxCommands) {
-      throw new BusyError(`${commands} commands are in flight: await engine.throttle() or raise maxInFlightCommands (${maxCommands})`);
-    }
-    if (held > 0 && held + bytes > HARD * maxBytes) {
-      throw new BusyError(
-        `${held} bytes are in flight and ${bytes} come on top: await engine.throttle() or raise maxInFlightBytes (${maxBytes})`,
-      );
-    }
-    this.#budget = Math.min(256, HARD * maxCommands - commands - 1);
+    if (!this.#queue.closed) this.#queue.room().dispose(slot, generation);
   }
 
   #tellMemory(): void {
-    if (this.#handle && this.listenerCount('memory') > 0) this.emit('memory', this.memory());
-  }
-
-  #schedule(): void {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    queueMicrotask(() => {
-      this.#scheduled = false;
-      if (this.#handle) this.#submit();
-    });
-  }
-
-  #submit(): void {
-    const { length, words } = this.#encoder;
-    if (length === 0) return;
-    this.#encoder.clear();
-    try {
-      this.#addon.submit(this.#open(), words, length);
-    } catch (e) {
-      throw toError(e);
-    }
+    if (!this.#queue.closed && this.listenerCount('memory') > 0) this.emit('memory', this.memory());
   }
 }
