@@ -1,25 +1,24 @@
 // The training loop of every model family (reference: train.py of FoundationVision/VAR).
 import { mkdir } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
 import { checkSignal, checkString } from '../core/check.js';
-import { AbortError, ArgumentError, NextscaleError } from '../core/errors.js';
+import { NextscaleError } from '../core/errors.js';
 import type { Batch } from '../data/index.js';
 import { annealGroups, type StepReport } from '../optim/index.js';
 import { DivergedError } from './errors.js';
-import type { CheckpointReason } from './events.js';
+import { evaluate } from './evaluate.js';
 import { lockFolder } from './lock.js';
 import { checkLoopConfig, LogPlan, ratesAt } from './loop-config.js';
 import { LoopState } from './loop-state.js';
 import type { TrainOptions, TrainResult } from './options.js';
 import { Reporter } from './reporter.js';
-import { changedOptions, type FoundCheckpoint, findCheckpoint, openRunCheckpoint } from './resume.js';
+import { changedOptions, type FoundCheckpoint, findCheckpoint, findStart, liesIn } from './resume.js';
 import { RunLog } from './run-log.js';
-import { encodeState } from './saved.js';
+import { Saver } from './saver.js';
 import { SkippedImages } from './skipped.js';
-import { assemble, takeBack } from './snapshot.js';
+import { takeBack } from './snapshot.js';
 import { type StepGraphs, stepGraphs } from './step-graphs.js';
 import { CheckpointStore } from './store.js';
-import type { Metrics, StepInfo, StepResult } from './task.js';
+import type { StepInfo, StepResult } from './task.js';
 
 /**
  * Trains until the last epoch or until the signal fires. The run folder and its logs are written on the way; interrupted and resumed runs
@@ -47,15 +46,10 @@ type Ended = 'done' | 'stop' | 'rewind';
 
 class Run<B extends Batch> {
   private readonly plan: LogPlan;
-  private readonly clock: () => number;
   private reporter!: Reporter;
   private log!: RunLog;
+  private saver!: Saver<B>;
   private rewinds = 0;
-  private savedAt: number;
-  private due: CheckpointReason | undefined;
-  private lastSaved: string | null = null;
-  /** Where the last checkpoint stands. */
-  private savedPoint = '';
   /** The first loss of the accumulation under way that was not finite. */
   private badLoss: number | undefined;
   private readonly skippedImages: SkippedImages;
@@ -69,8 +63,6 @@ class Run<B extends Batch> {
     private readonly unlock: () => Promise<void>,
   ) {
     this.plan = new LogPlan(options.config, this.iters);
-    this.clock = options.clock ?? (() => performance.now() / 1000);
-    this.savedAt = this.clock();
     this.skippedImages = new SkippedImages([options.batches, options.validation]);
   }
 
@@ -100,7 +92,7 @@ class Run<B extends Batch> {
     const store = new CheckpointStore(out, task.family === 'var' ? 'ar' : 'vae', config.keep);
     await store.sweep();
     const run = new Run(options, store, new LoopState(), unlock);
-    const found = await run.find();
+    const found = await findStart(options, store);
     try {
       await run.begin(found);
     } catch (error) {
@@ -112,34 +104,16 @@ class Run<B extends Batch> {
     return run;
   }
 
-  private async find(): Promise<FoundCheckpoint | undefined> {
-    const { resume = 'auto', out } = this.options;
-    const verify = (path: string) => this.store.verify(path);
-    const candidates = await this.store.candidates();
-    if (resume !== 'auto' && resume !== 'never') {
-      if (candidates.length > 0 && !this.holds(resume))
-        throw new ArgumentError(`resume is ${resume}, and ${out} holds another run (${candidates[0]}): give another folder`);
-      return { ...(await openRunCheckpoint(resume, verify)), warnings: [] };
-    }
-    if (resume === 'never' && candidates.length > 0)
-      throw new ArgumentError(`resume is never, and ${out} holds a run (${candidates[0]}): give another folder, or resume auto`);
-    return await findCheckpoint(candidates, verify);
-  }
-
-  /** Whether a file lies in the run's folder. */
-  private holds(path: string): boolean {
-    return resolve(dirname(path)) === resolve(this.options.out);
-  }
-
   private async begin(found: FoundCheckpoint | undefined): Promise<void> {
     const { options, state } = this;
     const { out, task, config, args = {} } = options;
     const marks = found && (await takeBack(options, state, found));
     if (found) this.store.resumedFrom(found.path, state.gIt);
     // a checkpoint from elsewhere starts logs of its own
-    const own = found && this.holds(found.path) ? marks : undefined;
+    const own = found && liesIn(out, found.path) ? marks : undefined;
     this.log = await RunLog.open({ out, ...(own ? { resume: { marks: own, gIt: state.gIt } } : {}) });
     this.reporter = new Reporter(this.log, task.head, config, this.iters, state, options.onEvent);
+    this.saver = new Saver(options, this.store, state, this.log, this.reporter);
     this.log.head({ is_master: true, ...options.head });
     await this.log.writeConfig(args, state.gIt);
     const { ep, it, gIt } = state;
@@ -157,7 +131,7 @@ class Run<B extends Batch> {
   private async prepare(): Promise<void> {
     const { task, batches, signal, saveStart = true } = this.options;
     await task.prepare?.(batches.epoch(0, 0, signal), signal);
-    if (saveStart) await this.save('start', true);
+    if (saveStart) await this.saver.save('start', true);
   }
 
   async go(): Promise<TrainResult> {
@@ -193,7 +167,7 @@ class Run<B extends Batch> {
         if (next.done) throw new NextscaleError('ERR_DATA', `the data ends after ${state.it} of ${iters} batches of epoch ${state.ep}`);
         if (this.stopping) return 'stop';
         if (await this.iteration(next.value, since, performance.now())) return 'rewind';
-        if (state.it < iters) await this.saveIfDue();
+        if (state.it < iters) await this.saver.saveIfDue();
       }
       return 'done';
     } finally {
@@ -268,55 +242,16 @@ class Run<B extends Batch> {
     state.meters.update({ tlr: lr, ...(state.gradNorm >= 0 ? { tnm: state.gradNorm } : {}), ...Object.fromEntries(finite) });
   }
 
-  /** Skipped steps in a row may come from weights that are broken already: what is on disk from before them is kept. */
-  private get sound(): boolean {
-    return this.state.streak === 0 && !this.state.badLoss;
-  }
-
-  private async saveIfDue(): Promise<void> {
-    this.noteDue();
-    if (this.due && this.sound) await this.save(this.due, false);
-  }
-
-  private noteDue(): void {
-    const { config } = this.options;
-    if (config.save_it > 0 && this.state.gIt % config.save_it === 0) this.due = 'steps';
-    if (config.save_min > 0 && this.clock() - this.savedAt >= 60 * config.save_min) this.due ??= 'time';
-  }
-
-  /** Writes the present state. A failure is a warning unless the file is needed; then the next occasion is waited for. */
-  private async save(reason: CheckpointReason, needed: boolean, best = false): Promise<boolean> {
-    const { state, store, reporter, options } = this;
-    const since = performance.now();
-    try {
-      const marks = await this.log.flush();
-      const bytes = await store.save(encodeState(await assemble(options, state, marks)), state.gIt);
-      if (best) await store.copyBest();
-      this.lastSaved = store.last;
-      this.savedPoint = `${state.ep}/${state.it}`;
-      const seconds = (performance.now() - since) / 1000;
-      reporter.checkpoint({ path: store.last, reason, bytes, seconds, ...(best ? { best: store.best } : {}) });
-      return true;
-    } catch (error) {
-      if (needed || !(error instanceof Error)) throw error;
-      reporter.warn('checkpoint', `no checkpoint could be written: ${error.message}`);
-      return false;
-    } finally {
-      this.due = undefined;
-      this.savedAt = this.clock();
-    }
-  }
-
   /** Evaluation, epoch metrics, checkpoint. False: interrupted before any of it counted. */
   private async endEpoch(): Promise<boolean> {
-    const { state, options, reporter } = this;
+    const { state, options, reporter, saver } = this;
     const { config, task } = options;
     const last = state.ep + 1 === config.ep;
     const due = options.validation !== undefined && (last || (state.ep + 1) % config.val_ep === 0);
     const bestBefore = state.best;
     let better = false;
     if (due) {
-      const evaluated = await this.evaluate();
+      const evaluated = await evaluate(options, state, reporter);
       if (evaluated === undefined) return false;
       better = evaluated;
     }
@@ -331,42 +266,12 @@ class Run<B extends Batch> {
     state.it = 0;
     state.epochSkipped = 0;
     state.meters.reset();
-    this.noteDue();
-    const saving = last || ((config.save_ep || due || this.due !== undefined) && this.sound);
-    const saved = saving && (await this.save(last ? 'end' : 'epoch', last, better));
+    saver.noteDue();
+    const saving = last || ((config.save_ep || due || saver.due !== undefined) && saver.sound);
+    const saved = saving && (await saver.save(last ? 'end' : 'epoch', last, better));
     // what was not kept cannot be the best
     if (better && !saved) state.best = bestBefore;
     return true;
-  }
-
-  /** True: the best so far; undefined: interrupted. */
-  private async evaluate(): Promise<boolean | undefined> {
-    const { state, options, reporter } = this;
-    const { task, validation, signal } = options;
-    const since = performance.now();
-    let count = 0;
-    const counted = async function* (batches: AsyncIterable<B>): AsyncGenerator<B> {
-      for await (const batch of batches) {
-        count += batch.labels.length;
-        yield batch;
-      }
-    };
-    let metrics: Metrics;
-    try {
-      metrics = await task.evaluate(counted(validation!.epoch(0, 0, signal)), signal);
-    } catch (error) {
-      if (this.stopping && (error instanceof AbortError || (error as Error).name === 'AbortError')) return undefined;
-      throw error;
-    }
-    const value = metrics[task.best.metric];
-    const better =
-      value !== undefined &&
-      Number.isFinite(value) &&
-      (state.best === null || (task.best.smaller ? value < state.best : value > state.best));
-    if (better) state.best = value;
-    state.evaluation = metrics;
-    reporter.evaluation(metrics, count, (performance.now() - since) / 1000, better);
-    return better;
   }
 
   /** Back to the last checkpoint, the same way forward: order and augmentation are what they were. */
@@ -397,9 +302,10 @@ class Run<B extends Batch> {
   }
 
   private async stopped(): Promise<TrainResult> {
-    const { state, store, sound, reporter } = this;
+    const { state, store, saver, reporter } = this;
+    const { sound } = saver;
     this.skippedImages.tell(reporter);
-    if (sound && this.savedPoint !== `${state.ep}/${state.it}`) await this.save('stop', true);
+    if (sound && !saver.upToDate) await saver.save('stop', true);
     const where = `epoch ${state.ep}, iteration ${state.it}`;
     const line = sound
       ? `stopped in ${where}; saved ${store.last}: the same command goes on from there`
@@ -412,6 +318,6 @@ class Run<B extends Batch> {
     this.reporter.end(status, line);
     const { ep, gIt, lastLoss: loss, bestMeans, evaluation, best, skipped, seconds } = state;
     const reached = { ep, gIt, loss, bestMeans, evaluation, best, skipped, rewinds: this.rewinds, seconds };
-    return { status, out: options.out, ...reached, checkpoint: this.lastSaved };
+    return { status, out: options.out, ...reached, checkpoint: this.saver.last };
   }
 }

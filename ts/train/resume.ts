@@ -1,7 +1,10 @@
 // Finding the checkpoint that a run goes on from.
+import { dirname, resolve } from 'node:path';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/index.js';
 import { ArgumentError, CheckpointError } from '../core/errors.js';
+import type { TrainOptions } from './options.js';
 import { decodeState } from './saved.js';
+import type { CheckpointStore } from './store.js';
 import type { StateValue } from './task.js';
 
 /** Version of the layout below `nextscale` in a checkpoint. */
@@ -54,6 +57,28 @@ export async function findCheckpoint(
   }
   if (warnings.length === 0) return undefined;
   throw new CheckpointError(`no checkpoint of the run can be read:\n  ${warnings.join('\n  ')}`, { file: candidates[0]! });
+}
+
+/** Whether a file lies in the folder. */
+export function liesIn(folder: string, path: string): boolean {
+  return resolve(dirname(path)) === resolve(folder);
+}
+
+/** What a run in `out` goes on from, by its option `resume`; undefined: it starts afresh. Throws ArgumentError where the folder forbids it. */
+export async function findStart(
+  { resume = 'auto', out }: Pick<TrainOptions, 'resume' | 'out'>,
+  store: CheckpointStore,
+): Promise<FoundCheckpoint | undefined> {
+  const verify = (path: string) => store.verify(path);
+  const candidates = await store.candidates();
+  if (resume !== 'auto' && resume !== 'never') {
+    if (candidates.length > 0 && !liesIn(out, resume))
+      throw new ArgumentError(`resume is ${resume}, and ${out} holds another run (${candidates[0]}): give another folder`);
+    return { ...(await openRunCheckpoint(resume, verify)), warnings: [] };
+  }
+  if (resume === 'never' && candidates.length > 0)
+    throw new ArgumentError(`resume is never, and ${out} holds a run (${candidates[0]}): give another folder, or resume auto`);
+  return await findCheckpoint(candidates, verify);
 }
 
 /** Names of options whose values differ, except those that may. */
