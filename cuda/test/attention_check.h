@@ -11,29 +11,6 @@ namespace ns::cuda::test {
 
 using Doubles = std::vector<double>;
 
-static GrowingScratch memory;
-static Libraries libraries;
-
-struct Device {
-  DeviceError* error = nullptr;
-  Device() {
-    cudaMalloc(reinterpret_cast<void**>(&error), sizeof(DeviceError));
-    clear();
-  }
-  ~Device() { cudaFree(error); }
-  void clear() { cudaMemset(error, 0, sizeof(DeviceError)); }
-  DeviceError found() {
-    DeviceError e;
-    cudaMemcpy(&e, error, sizeof(e), cudaMemcpyDeviceToHost);
-    return e;
-  }
-  // sms decides which tiles are taken.
-  Context context(int sms) const {
-    return Context{nullptr, error, op::attention::kId, sms, 90, 227 * 1024, false, false, memory, libraries};
-  }
-};
-static Device device;
-
 inline void eachOrder(const std::function<void()>& body) {
 #ifdef NS_EMULATED
   for (auto order : {emulation::Order::ascending, emulation::Order::descending}) {

@@ -30,6 +30,41 @@ struct GrowingScratch : Scratch {
   size_t size[8] = {};
 };
 
+// What kernels are given besides tensors: scratch memory, and a place to tell of wrong data.
+class TestDevice {
+ public:
+  static constexpr int kOp = 77;  // what calls are told to be
+
+  TestDevice() = default;
+  TestDevice(const TestDevice&) = delete;
+  TestDevice& operator=(const TestDevice&) = delete;
+  ~TestDevice() { cudaFree(error_); }
+
+  // A GPU of `sms` multiprocessors, by which kernels choose tiles and splits.
+  Context context(int sms = 132) { return Context{nullptr, error(), kOp, sms, 90, 227 * 1024, false, false, memory_, libraries_}; }
+  // What kernels told of since the last call.
+  DeviceError takeError() {
+    DeviceError e;
+    cudaMemcpy(&e, error(), sizeof(e), cudaMemcpyDeviceToHost);
+    cudaMemset(error(), 0, sizeof(e));
+    return e;
+  }
+
+ private:
+  // At first use: before main() there may be no runtime yet.
+  DeviceError* error() {
+    if (error_) return error_;
+    cudaMalloc(reinterpret_cast<void**>(&error_), sizeof(DeviceError));
+    cudaMemset(error_, 0, sizeof(DeviceError));
+    return error_;
+  }
+
+  DeviceError* error_ = nullptr;
+  GrowingScratch memory_;
+  Libraries libraries_;
+};
+inline TestDevice device;
+
 // A tensor on the device, `shift` elements past an aligned address, with guards that must not change on either side.
 class Buffer {
  public:

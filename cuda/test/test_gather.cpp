@@ -9,19 +9,7 @@ using namespace ns::cuda::test;
 namespace {
 using Values = std::vector<double>;
 
-GrowingScratch memory;
-Libraries libraries;
-DeviceError* errors;
 std::mt19937 rng(13);
-
-Context context() { return Context{nullptr, errors, 77, 132, 90, 227 * 1024, false, false, memory, libraries}; }
-
-DeviceError takeError() {
-  DeviceError e;
-  cudaMemcpy(&e, errors, sizeof(e), cudaMemcpyDeviceToHost);
-  cudaMemset(errors, 0, sizeof(e));
-  return e;
-}
 
 // Elements of 1, 2 or 4 bytes that are only moved, `shift` elements past an aligned address.
 struct Raw {
@@ -66,8 +54,8 @@ struct Raw {
 template <class P>
 bool call(Status (*op)(const Context&, const NsCall&, const P&), const P& p, const std::vector<NsTensor>& in,
           const std::vector<NsTensor>& out) {
-  const NsCall c{77, static_cast<int32_t>(in.size()), static_cast<int32_t>(out.size()), in.data(), out.data(), &p};
-  return op(context(), c, p).ok() && cudaStreamSynchronize(nullptr) == cudaSuccess;
+  const NsCall c{TestDevice::kOp, static_cast<int32_t>(in.size()), static_cast<int32_t>(out.size()), in.data(), out.data(), &p};
+  return op(device.context(), c, p).ok() && cudaStreamSynchronize(nullptr) == cudaSuccess;
 }
 
 void permutes(std::vector<int64_t> dims, std::vector<int32_t> order, DType type, int shift) {
@@ -126,7 +114,7 @@ void rowsByIndex(int64_t V, int64_t C, int64_t n, int shift) {
   check(table.get() == sum && table.guarded(), "embedding_grad has the bits of sums in the order of idx", what);
   table.set(t);
   check(call(ops::scatter_rows, {}, {table.tensor(), idx.tensor(), dy.tensor()}, {}) && table.get() == last, "scatter_rows", what);
-  check(takeError().code == 0 && table.guarded() && counts.guarded(), "no error", what);
+  check(device.takeError().code == 0 && table.guarded() && counts.guarded(), "no error", what);
 }
 
 void wrongIndices() {
@@ -137,8 +125,8 @@ void wrongIndices() {
   for (const int32_t bad : {4, -1, INT32_MAX, INT32_MIN}) {
     idx.set({0, 3, 1, static_cast<uint32_t>(bad), 0});
     const auto told = [&] {
-      const DeviceError e = takeError();
-      return e.code == NS_INDEX && e.op == 77 && e.at == 3 && e.value == bad;
+      const DeviceError e = device.takeError();
+      return e.code == NS_INDEX && e.op == TestDevice::kOp && e.at == 3 && e.value == bad;
     };
     call(ops::embedding, {}, {table.tensor(), idx.tensor()}, {y.tensor()});
     const Values v = y.get();
@@ -175,8 +163,6 @@ void transposes(op::interpolate::Mode mode, int64_t h, int64_t w, int64_t H, int
 }  // namespace
 
 int main() {
-  cudaMalloc(reinterpret_cast<void**>(&errors), sizeof(DeviceError));
-  cudaMemset(errors, 0, sizeof(DeviceError));
   for (const DType t : {DType::f32, DType::bf16, DType::u8}) {
     for (const int shift : {0, 1}) {
       permutes({70, 33}, {1, 0}, t, shift);

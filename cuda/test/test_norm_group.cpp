@@ -10,11 +10,7 @@ namespace {
 
 using Values = std::vector<double>;
 
-GrowingScratch memory;
-Libraries libraries;
 std::mt19937 rng(6);
-
-Context context() { return Context{nullptr, nullptr, 0, 132, 90, 227 * 1024, false, false, memory, libraries}; }
 
 struct Case {
   int64_t B, h, w, C;
@@ -83,7 +79,7 @@ void alone(const Case& c, const Buffer& x, const Buffer& gamma, const Buffer& be
   NsTensor first[] = {in[0], in[1], in[2]};
   first[0].dims[0] = 1;
   const op::group_norm::Params p{c.G, 1e-6f, c.silu, c.other};
-  ops::group_norm(context(), NsCall{0, 3, 1, first, &out, &p}, p);
+  ops::group_norm(device.context(), NsCall{0, 3, 1, first, &out, &p}, p);
   const Values all = y.get(), got = one.get();
   bool same = true;
   for (size_t i = 0; i < got.size(); i++) same = same && got[i] == all[i];
@@ -103,11 +99,12 @@ void both(const Case& c) {
   // What a large mean costs is the rounding of x - mean.
   const double more = 1e-7 * std::abs(c.mean);
   const op::group_norm::Params p{c.G, 1e-6f, c.silu, c.other};
-  check(run(context(), ops::group_norm, p, {&x, &gamma, &beta}, {&y}).ok(), "group_norm runs", c.name());
+  check(run(device.context(), ops::group_norm, p, {&x, &gamma, &beta}, {&y}).ok(), "group_norm runs", c.name());
   expect(y, want.y, "group_norm " + c.name(), 2e-6 + more);
   alone(c, x, gamma, beta, y);
   const op::group_norm_grad::Params q{c.G, 1e-6f, c.silu};
-  check(run(context(), ops::group_norm_grad, q, {&x, &dy, &gamma, &beta, &dGamma, &dBeta}, {&dx}).ok(), "group_norm_grad runs", c.name());
+  check(run(device.context(), ops::group_norm_grad, q, {&x, &dy, &gamma, &beta, &dGamma, &dBeta}, {&dx}).ok(), "group_norm_grad runs",
+        c.name());
   if (c.h * c.w * (c.C / c.G) > 1) expect(dx, want.dx, "group_norm_grad " + c.name(), 5e-6 + more);
   expect(dGamma, want.dGamma, "dGamma " + c.name(), 5e-6 + more);
   expect(dBeta, want.dBeta, "dBeta " + c.name(), 5e-6 + more);
@@ -119,14 +116,14 @@ void limits() {
   beta.set({1, 2, 3, 4});
   Values v(16, 7);
   x.set(v);
-  run(context(), ops::group_norm, {2, 1e-6f, 0, DType::f32}, {&x, &gamma, &beta}, {&y});
+  run(device.context(), ops::group_norm, {2, 1e-6f, 0, DType::f32}, {&x, &gamma, &beta}, {&y});
   check(y.get()[5] == 2, "equal values become beta");
   v[4] = NAN;
   x.set(v);
-  run(context(), ops::group_norm, {2, 1e-6f, 0, DType::f32}, {&x, &gamma, &beta}, {&y});
+  run(device.context(), ops::group_norm, {2, 1e-6f, 0, DType::f32}, {&x, &gamma, &beta}, {&y});
   const Values u = y.get();
   check(std::isnan(u[0]) && std::isnan(u[13]) && u[2] == 3 && u[15] == 4, "NaN stays in its group");
-  const Status s = run(context(), ops::group_norm, {3, 1e-6f, 0, DType::f32}, {&x, &gamma, &beta}, {&y});
+  const Status s = run(device.context(), ops::group_norm, {3, 1e-6f, 0, DType::f32}, {&x, &gamma, &beta}, {&y});
   check(s.code == NS_INVALID, "groups that do not divide", s.message);
 }
 

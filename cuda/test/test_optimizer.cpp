@@ -10,19 +10,7 @@ namespace {
 
 using Values = std::vector<double>;
 
-GrowingScratch memory;
-Libraries libraries;
-DeviceError* errors;
 std::mt19937 rng(8);
-
-Context context() { return Context{nullptr, errors, 55, 132, 90, 227 * 1024, false, false, memory, libraries}; }
-
-DeviceError takeError() {
-  DeviceError e;
-  cudaMemcpy(&e, errors, sizeof(e), cudaMemcpyDeviceToHost);
-  cudaMemset(errors, 0, sizeof(e));
-  return e;
-}
 
 template <class T>
 struct Plain {
@@ -44,8 +32,8 @@ struct Plain {
 
 template <class P>
 Status runTensors(Status (*op)(const Context&, const NsCall&, const P&), const P& p, std::vector<NsTensor> in, const NsTensor* out) {
-  const NsCall call{55, static_cast<int32_t>(in.size()), out ? 1 : 0, in.data(), out, &p};
-  return op(context(), call, p);
+  const NsCall call{TestDevice::kOp, static_cast<int32_t>(in.size()), out ? 1 : 0, in.data(), out, &p};
+  return op(device.context(), call, p);
 }
 NsTensor given(const Buffer* b) { return b ? b->tensor() : NsTensor{}; }
 
@@ -65,7 +53,7 @@ void stats(int64_t n, const std::vector<int32_t>& offsets, DType type, int shift
   const NsTensor out = s.tensor();
   check(runTensors(ops::grad_stats, {}, {g.tensor(), o.tensor()}, &out).ok(), "grad_stats runs");
   const Values got = s.get();
-  bool right = s.guarded() && takeError().code == 0;
+  bool right = s.guarded() && device.takeError().code == 0;
   for (size_t i = 0; i < want.size(); i++) right = right && (i % 2 ? got[i] == want[i] : std::abs(got[i] - want[i]) <= 1e-7 * want[i]);
   check(right, "grad_stats", std::to_string(n) + " in " + std::to_string(want.size() / 2) + " " + dtypeName(type));
 }
@@ -93,7 +81,7 @@ void manyStats() {
        {Bad{{0, 100, 1001, 1001}, 2}, Bad{{-1, 5, 10, 1000}, 0}, Bad{{0, 500, 400, 1000}, 2}, Bad{{0, 5, INT32_MIN, 9}, 2}}) {
     const Plain<int32_t> o(b.offsets, DType::i32);
     runTensors(ops::grad_stats, {}, {g.tensor(), o.tensor()}, &out);
-    const DeviceError e = takeError();
+    const DeviceError e = device.takeError();
     const Values v = s.get();
     check(e.code == NS_INDEX && (std::isnan(v[0]) || std::isnan(v[2]) || std::isnan(v[4])) && s.guarded(), "wrong offsets are told");
   }
@@ -246,8 +234,6 @@ void adam8(const Kind& k, bool hole) {
 }  // namespace
 
 int main() {
-  cudaMalloc(&errors, sizeof(DeviceError));
-  cudaMemset(errors, 0, sizeof(DeviceError));
   manyStats();
   for (const int64_t n : {1, 5, 256, 1030, 300001}) {
     for (const int shift : {0, 1}) {

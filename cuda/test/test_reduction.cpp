@@ -10,11 +10,7 @@ namespace {
 using Values = std::vector<double>;
 using Fn = op::reduce::Fn;
 
-GrowingScratch memory;
-Libraries libraries;
 std::mt19937 rng(11);
-
-Context context() { return Context{nullptr, nullptr, 77, 132, 90, 227 * 1024, false, false, memory, libraries}; }
 
 Values reduced(Fn fn, const Values& x, int64_t outer, int64_t n, int64_t inner) {
   Values y;
@@ -59,7 +55,7 @@ void reduces(int64_t outer, int64_t n, int64_t inner, int shift) {
     x.set(v);
     for (const Fn fn : {Fn::sum, Fn::mean, Fn::max, Fn::min, Fn::argmax}) {
       const Values want = reduced(fn, v, outer, n, inner);
-      check(run(context(), ops::reduce, {fn, 1}, {&x}, {&y}).ok(), "reduce runs");
+      check(run(device.context(), ops::reduce, {fn, 1}, {&x}, {&y}).ok(), "reduce runs");
       Values got = y.get();
       if (fn == Fn::argmax) got = ints(y);
       const bool exact = fn != Fn::sum && fn != Fn::mean;
@@ -75,8 +71,8 @@ void batches(std::vector<int64_t> dims, std::vector<int64_t> kept) {
   Buffer all(dims, DType::f32), single(one, DType::f32), y(kept, DType::f32), z(oneKept, DType::f32);
   const Values v = all.random(rng);
   single.set(Values(v.begin(), v.begin() + single.count()));
-  run(context(), ops::sum_to, {}, {&all}, {&y});
-  run(context(), ops::sum_to, {}, {&single}, {&z});
+  run(device.context(), ops::sum_to, {}, {&all}, {&y});
+  run(device.context(), ops::sum_to, {}, {&single}, {&z});
   const Values a = y.get();
   check(equal(z.get(), Values(a.begin(), a.begin() + z.count())), "sum_to of an item alone");
 }
@@ -95,7 +91,7 @@ void sums(std::vector<int64_t> dims, std::vector<int64_t> kept, DType type, int 
     }
     want[static_cast<size_t>(at)] += v[i];
   }
-  check(run(context(), ops::sum_to, {}, {&x}, {&y}).ok(), "sum_to runs");
+  check(run(device.context(), ops::sum_to, {}, {&x}, {&y}).ok(), "sum_to runs");
   const Values got = y.get();
   check(y.guarded() && errorOf(got, want) <= 1e-7 + roundingOf(type), "sum_to", std::to_string(dims[0]) + " " + dtypeName(type));
 }
@@ -112,9 +108,9 @@ void gates(int64_t B, int64_t l, int64_t N, DType a, DType b, bool shared, int s
     d[k] = w[k] * g[at];
     sum[at] += v[k] * w[k];
   }
-  check(run(context(), ops::gate_residual, {2, b}, {&x, &gate, &r}, {&y}).ok(), "gate_residual runs");
+  check(run(device.context(), ops::gate_residual, {2, b}, {&x, &gate, &r}, {&y}).ok(), "gate_residual runs");
   check(errorOf(y.get(), want) <= 1e-6 + roundingOf(b) && y.guarded(), "gate_residual");
-  check(run(context(), ops::gate_residual_grad, {2}, {&x, &r, &gate, &dGate}, {&dx}).ok(), "gate_residual_grad runs");
+  check(run(device.context(), ops::gate_residual_grad, {2}, {&x, &r, &gate, &dGate}, {&dx}).ok(), "gate_residual_grad runs");
   check(errorOf(dx.get(), d) <= 1e-6 + roundingOf(a) && dx.guarded(), "dx of gate_residual_grad");
   check(errorOf(dGate.get(), sum) <= 1e-6 && dGate.guarded(), "dGate", std::to_string(l) + "x" + std::to_string(N));
 }
@@ -131,9 +127,9 @@ void losses(int64_t n, int shift) {
       sum += kind == Kind::l1 ? std::abs(e) : e * e;
       d[i] = k * (kind == Kind::l1 ? (e > 0) - (e < 0) : 2 * e);
     }
-    check(run(context(), ops::pair_loss, {kind}, {&x, &y}, {&loss}).ok(), "pair_loss runs");
+    check(run(device.context(), ops::pair_loss, {kind}, {&x, &y}, {&loss}).ok(), "pair_loss runs");
     check(errorOf(loss.get(), {sum / static_cast<double>(n)}) < 1e-7 && loss.guarded(), "pair_loss", std::to_string(n));
-    check(run(context(), ops::pair_loss_grad, {static_cast<op::pair_loss_grad::Kind>(kind)}, {&x, &y, &dLoss}, {&dx}).ok(),
+    check(run(device.context(), ops::pair_loss_grad, {static_cast<op::pair_loss_grad::Kind>(kind)}, {&x, &y, &dLoss}, {&dx}).ok(),
           "its gradient runs");
     check(errorOf(dx.get(), d) < 1e-6 && dx.guarded(), "pair_loss_grad", std::to_string(n));
   }

@@ -10,19 +10,7 @@ namespace {
 
 using Values = std::vector<double>;
 
-GrowingScratch memory;
-Libraries libraries;
-DeviceError* errors;
 std::mt19937 rng(5);
-
-Context context() { return Context{nullptr, errors, 77, 132, 90, 227 * 1024, false, false, memory, libraries}; }
-
-DeviceError takeError() {
-  DeviceError e;
-  cudaMemcpy(&e, errors, sizeof(e), cudaMemcpyDeviceToHost);
-  cudaMemset(errors, 0, sizeof(e));
-  return e;
-}
 
 // The bits of an i32 tensor in a buffer whose values are not looked at.
 struct Ints {
@@ -39,8 +27,8 @@ struct Ints {
 template <class P>
 Status runTensors(Status (*op)(const Context&, const NsCall&, const P&), const P& p, std::vector<NsTensor> in, const Buffer& out) {
   const NsTensor to = out.tensor();
-  const NsCall call{77, static_cast<int32_t>(in.size()), 1, in.data(), &to, &p};
-  return op(context(), call, p);
+  const NsCall call{TestDevice::kOp, static_cast<int32_t>(in.size()), 1, in.data(), &to, &p};
+  return op(device.context(), call, p);
 }
 
 void expect(Buffer& b, const Values& want, const std::string& what, double tolerance) {
@@ -72,7 +60,7 @@ void softmaxes(int64_t rows, int64_t n, int shift) {
       du[i] = (g[i] - v[i] * along / squares) / norm;
     }
   }
-  const Context ctx = context();
+  const Context ctx = device.context();
   check(run(ctx, ops::softmax, {3}, {&x}, {&y}).ok(), "softmax runs");
   expect(y, p, name("softmax", rows, n, shift), 1e-6);
   check(run(ctx, ops::softmax_grad, {3}, {&y, &dy}, {&dx}).ok(), "softmax_grad runs");
@@ -112,9 +100,9 @@ void layerNorms(int64_t B, int64_t l, int64_t n, int shift, DType type, DType ot
   }
   const std::string kind = name("", B * l, n, shift, dtypeName(type)) + " " + dtypeName(other);
   const float e = static_cast<float>(eps);
-  check(run(context(), ops::layer_norm, {e, 2, 1, other}, {&x, &mod}, {&y}).ok(), "layer_norm runs");
+  check(run(device.context(), ops::layer_norm, {e, 2, 1, other}, {&x, &mod}, {&y}).ok(), "layer_norm runs");
   expect(y, want, "layer_norm" + kind, 2e-6);
-  check(run(context(), ops::layer_norm_grad, {e, 2, 1}, {&x, &dy, &mod, &dMod}, {&dx}).ok(), "layer_norm_grad runs");
+  check(run(device.context(), ops::layer_norm_grad, {e, 2, 1}, {&x, &dy, &mod, &dMod}, {&dx}).ok(), "layer_norm_grad runs");
   if (n > 1) expect(dx, d, "layer_norm_grad" + kind, 4e-6);  // of one value: a difference of equal numbers
   expect(dMod, dm, "dMod" + kind, 4e-6);
 }
@@ -143,7 +131,7 @@ void entropies(int64_t rows, int64_t n, int shift, DType type) {
   const op::cross_entropy_grad::Params q{0.1f};
   check(runTensors(ops::cross_entropy_grad, q, {x.tensor(), t.tensor(), dLoss.tensor()}, dx).ok(), "cross_entropy_grad runs");
   expect(dx, d, name("cross_entropy_grad", rows, n, shift, dtypeName(type)), 2e-6);
-  check(takeError().code == 0, "good targets are no error");
+  check(device.takeError().code == 0, "good targets are no error");
 }
 
 void wrongTargets() {
@@ -153,9 +141,9 @@ void wrongTargets() {
   for (const int32_t bad : {-1, 70, INT32_MAX, INT32_MIN}) {
     const Ints t({69, bad, 0});
     runTensors(ops::cross_entropy, op::cross_entropy::Params{0}, {x.tensor(), t.tensor()}, loss);
-    const DeviceError e = takeError();
+    const DeviceError e = device.takeError();
     const Values l = loss.get();
-    check(e.code == NS_INDEX && e.op == 77 && e.at == 1 && e.value == bad, "a wrong target is told");
+    check(e.code == NS_INDEX && e.op == TestDevice::kOp && e.at == 1 && e.value == bad, "a wrong target is told");
     check(std::isnan(l[1]) && l[0] > 0 && l[2] > 0 && loss.guarded(), "its loss is NaN, the others are not");
     runTensors(ops::cross_entropy_grad, op::cross_entropy_grad::Params{0}, {x.tensor(), t.tensor(), dLoss.tensor()}, dx);
     const Values d = dx.get();
@@ -164,7 +152,7 @@ void wrongTargets() {
       nan = nan && std::isnan(d[70 + i]);
       others = others && !std::isnan(d[i]) && !std::isnan(d[140 + i]);
     }
-    check(nan && others && takeError().at == 1 && dx.guarded(), "the gradient of its row is NaN");
+    check(nan && others && device.takeError().at == 1 && dx.guarded(), "the gradient of its row is NaN");
   }
 }
 
@@ -172,24 +160,22 @@ void limits() {
   const double inf = INFINITY;
   Buffer x({5, 3}, DType::f32), y({5, 3}, DType::f32);
   x.set({1, NAN, 2, inf, 0, 1, -inf, -inf, -inf, -inf, 0, 0, 3e38, -3e38, 3e38});
-  run(context(), ops::softmax, {1}, {&x}, {&y});
+  run(device.context(), ops::softmax, {1}, {&x}, {&y});
   const Values v = y.get();
   for (int i = 0; i < 9; i++) check(std::isnan(v[i]), "softmax of NaN, +inf or -inf only is NaN");
   check(v[9] == 0 && v[10] == 0.5 && v[12] == 0.5 && v[13] == 0, "softmax of large values");
   x.set({0, 0, 0, 1e-13, 0, 0, NAN, 1, 1, 3, 4, 0, -1, 0, 0});
-  run(context(), ops::l2_normalize, {1e-12f}, {&x}, {&y});
+  run(device.context(), ops::l2_normalize, {1e-12f}, {&x}, {&y});
   const Values u = y.get();
   check(u[0] == 0 && std::abs(u[3] - 0.1) < 1e-6 && std::isnan(u[7]) && std::abs(u[9] - 0.6) < 1e-6, "l2_normalize at its limits");
   Buffer none({0, 4, 8}, DType::f32), out({0, 4, 8}, DType::f32);
-  check(run(context(), ops::softmax, {1}, {&none}, {&out}).ok(), "no rows");
-  check(run(context(), ops::layer_norm, {1e-6f, 0, 1, DType::f32}, {&none, nullptr}, {&out}).ok(), "no images");
+  check(run(device.context(), ops::softmax, {1}, {&none}, {&out}).ok(), "no rows");
+  check(run(device.context(), ops::layer_norm, {1e-6f, 0, 1, DType::f32}, {&none, nullptr}, {&out}).ok(), "no images");
 }
 
 }  // namespace
 
 int main() {
-  cudaMalloc(&errors, sizeof(DeviceError));
-  cudaMemset(errors, 0, sizeof(DeviceError));
   for (const int64_t n : {1, 3, 33, 512, 516, 1030, 4096, 16388, 20003}) {
     for (const int shift : {0, 1}) {
       softmaxes(n < 1000 ? 7 : 2, n, shift);
