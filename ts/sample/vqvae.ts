@@ -23,7 +23,10 @@ import { checkTokens, joinTokens, type TokenLayout, type Tokens } from './tokens
 
 /** Fields of the configuration that the file cannot tell (patchNums, quantResi, usingZnorm, beta), and how to load. */
 export interface VqvaeLoadOptions extends Partial<VqvaeConfig>, NumericsOptions {
-  /** Transform of 3x3 convolutions on the CPU: 2 (default), 4 faster and less exact, 0 direct sums. A GPU always sums directly. */
+  /**
+   * Transform of 3x3 convolutions on the CPU: 0 direct sums, 2, 4 faster, with larger weights. Default: 2, and 4 in a decoder
+   * with f32 weights. A GPU always sums directly.
+   */
   winograd?: WinogradTile;
   /** When the encoder's weights are packed: on first use (default where a path is given), or at once. */
   encoder?: 'lazy' | 'eager';
@@ -98,7 +101,7 @@ export class VQVAE {
     const { source, owned } = await openWeights(input, VQVAE_FAMILY);
     const close = () => owned?.close();
     try {
-      const model = new VqvaeModel(inferVqvaeConfig(source, config), { winograd: transform(engine, winograd) });
+      const model = new VqvaeModel(inferVqvaeConfig(source, config), { winograd: transform(engine, winograd, numerics) });
       checkKeys('VQVAE', model.parameters(), source);
       const vqvae = new VQVAE(engine, model, source, numerics, close);
       await vqvae.prepare(encoder ?? (owned ? 'lazy' : 'eager'), signal);
@@ -119,7 +122,7 @@ export class VQVAE {
     checkNumber('eini', eini ?? 0, -1e6, 1e6);
     checkWinograd(winograd);
     const numerics = checkNumerics({ precision, dtype }, engine, 'VQVAE');
-    const build: VqvaeBuildOptions = { winograd: transform(engine, winograd), eini };
+    const build: VqvaeBuildOptions = { winograd: transform(engine, winograd, numerics), eini };
     const model = new VqvaeModel(vqvaeConfig(config), build);
     const vqvae = new VQVAE(engine, model, new InitSource(model.parameters(), seed), numerics, () => {});
     await vqvae.prepare('lazy', signal);
@@ -381,8 +384,14 @@ function checkEngine(engine: unknown): void {
   if (!(engine instanceof Engine)) refuse('engine', engine, 'the engine that createEngine gave');
 }
 
-/** A GPU has one convolution for every algorithm: the weights are packed for the smallest. */
-const transform = (engine: Engine, asked: WinogradTile | undefined) => (engine.device === 'cuda' ? 0 : asked);
+/**
+ * A GPU has one convolution for every algorithm: the weights are packed for the smallest. On the CPU the larger transform would make
+ * four times as much of the rounding of 16-bit weights, more than a level of a byte.
+ */
+function transform(engine: Engine, asked: WinogradTile | undefined, numerics: Numerics): WinogradTile | undefined {
+  if (engine.device === 'cuda') return 0;
+  return asked ?? ((numerics.dtype ?? numerics.precision ?? 'f32') === 'f32' ? undefined : 2);
+}
 
 function checkWinograd(tile: unknown): void {
   if (tile !== undefined && tile !== 0 && tile !== 2 && tile !== 4) refuse('winograd', tile, '0, 2 or 4');

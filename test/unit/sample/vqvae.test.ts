@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { createEngine, type Engine, type RawImage, VQVAE } from '../../../ts/index.js';
+import { createEngine, type Engine, type RawImage, VQVAE, type VqvaeInitOptions } from '../../../ts/index.js';
 import { SMALL_VQVAE, tokensOf } from './kit.js';
 
 const test = suite('VQVAE');
@@ -86,6 +86,26 @@ test('the larger Winograd transform stays close to direct sums', async () => {
   const error = (i: number) => Math.max(...images[i]!.map((v, at) => Math.abs(v - images[0]![at]!)));
   assert.ok(error(1) > 0 && error(1) < 1e-4, `2: ${error(1)}`);
   assert.ok(error(2) > 0 && error(2) < 1e-3, `4: ${error(2)}`);
+});
+
+test('by default the decoder takes the larger transform and the encoder the smaller, 16-bit weights the smaller in both', async () => {
+  const config = { ...SMALL_VQVAE, patchNums: [1, 8], seed: 5 };
+  const run = async (options: VqvaeInitOptions) => {
+    const model = await VQVAE.init(engine, { ...config, ...options });
+    using fHat = engine.ops.random({ shape: [1, 8, 8, 8], kind: 'normal', seedLo: 3 });
+    using image = model.fHatToImg(fHat);
+    using photo = engine.ops.random({ shape: [1, 32, 32, 3], kind: 'uniform', seedLo: 4 });
+    using f = await model.encode(photo);
+    const result = { image: Array.from(await image.read()), f: Array.from(await f.read()) };
+    model.dispose();
+    return result;
+  };
+  const [plain, two, four] = [await run({}), await run({ winograd: 2 }), await run({ winograd: 4 })];
+  assert.equal(plain.image, four.image);
+  assert.equal(plain.f, two.f);
+  assert.not.equal(plain.image, two.image);
+  assert.not.equal(plain.f, four.f);
+  assert.equal((await run({ dtype: 'f16' })).image, (await run({ dtype: 'f16', winograd: 2 })).image);
 });
 
 test('encoding and decoding hold a few maps of the full size at once, not one per layer', async () => {

@@ -9,7 +9,10 @@ import { Encoder } from './encoder.js';
 import { MultiScaleQuantizer, type PatchSize } from './quantizer.js';
 
 export interface VqvaeBuildOptions {
-  /** Transform of 3x3 convolutions: 0 direct, 2 (default), 4 faster and less exact. */
+  /**
+   * Transform of 3x3 convolutions: 0 direct, 2, 4 faster and less exact. Default: 4 in the decoder, whose pixels are rounded to bytes,
+   * 2 in the encoder, whose features choose tokens.
+   */
   readonly winograd?: WinogradTile;
   /** Start of the codebook: 0 N(0, 1), > 0 truncated normal of that std, < 0 uniform of |eini| / V. */
   readonly eini?: number;
@@ -34,10 +37,11 @@ export class VqvaeModel extends Module {
   ) {
     super('');
     const tile = options.winograd ?? 2;
+    const decoderTile = options.winograd ?? 4;
     const { zChannels, quantConvKs } = config;
     this.downsample = 2 ** (config.chMult.length - 1);
     this.encoder = this.add(new Encoder(config, tile));
-    this.decoder = this.add(new Decoder(config, tile));
+    this.decoder = this.add(new Decoder(config, decoderTile));
     // Features choose tokens and f_hat adds up over the scales: both stay f32 in every precision.
     this.quantize = this.add(new MultiScaleQuantizer(config, tile, options.eini)).inF32();
     this.quantConv = this.add(new Conv2d('quant_conv', zChannels, zChannels, { kernel: quantConvKs })).inF32();
