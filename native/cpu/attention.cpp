@@ -1,6 +1,7 @@
 // attention: softmax(q k^T) v over cached and new keys, online over blocks of 64 keys, the scores never in memory.
-// Floor: 4 * B * H * l * keys * c FLOPs; bytes: qkv, caches and y once. A task is a (batch, head) and up to 384 query rows: it packs each
-// block of keys (transposed) and values once and runs all its tiles of 6 rows over it, so the packing is 1 to 3 % of the work.
+// Floor: 4 * B * H * l * keys * c FLOPs; bytes: qkv, caches and y once. A task is a (batch, head) and up to 384 query rows: it transposes
+// them once into tiles of up to three vectors and runs all tiles over each block of keys and values, which are rows of an f32 cache as
+// they lie there or are copied (normalised, widened) to scratch. New keys go to an f32 cache first and are read from there.
 // Layout: qkv [B,l,3,H,c], caches [B,H,Lmax,c] in f32, f16 or bf16, y [B,l,H,c].
 // Reference: FlashAttention (Dao et al. 2022, algorithm 1); q/k normalisation and scale of VAR's SelfAttention.
 #undef HWY_TARGET_INCLUDE
@@ -11,7 +12,8 @@
 // clang-format on
 #include <cmath>
 
-#include "native/cpu/attention-inl.h"
+#include "hwy/cache_control.h"
+#include "native/cpu/attention_tile-inl.h"
 #include "native/cpu/context.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -20,12 +22,15 @@ namespace HWY_NAMESPACE {
 
 // Scratch of one task, all parts a multiple of 16 floats.
 struct AttParts {
-  float *q, *o, *sum, *max, *k, *v, *s, *rows, *zeros;
+  float *q, *o, *sum, *max, *k, *v, *s, *rows;
   size_t floats;
 };
 
+// Channels of a row of output and of copied values: whole groups.
+HWY_INLINE int64_t AttChannels(int64_t c) { return AttRoundUp(c, kAttGroup); }
+
 AttParts AttCarve(float* base, int64_t rows, int64_t c) {
-  const int64_t P = 2 * AttLanes(), cp = AttRoundUp(c, std::max<int64_t>(P, 16));
+  const int64_t N = AttLanes(), cp = AttRoundUp(c, std::max<int64_t>(N, 16)), lanes = AttRoundUp(rows, N);
   AttParts a;
   size_t at = 0;
   const auto take = [&](int64_t n) {
@@ -33,139 +38,208 @@ AttParts AttCarve(float* base, int64_t rows, int64_t c) {
     at += static_cast<size_t>(AttRoundUp(n, 16));
     return p;
   };
-  a.q = take(rows * c);
-  a.o = take(rows * cp);
-  a.sum = take(rows * AttLanes());
-  a.max = take(rows);
+  a.q = take(lanes * c);
+  a.o = take(lanes * AttChannels(c));
+  a.sum = take(lanes);
+  a.max = take(lanes);
   a.k = take(kAttKeys * c);
   a.v = take(kAttKeys * cp);
-  a.s = take(kAttRows * kAttKeys);
-  a.rows = take(2 * kAttKeys * cp);
-  a.zeros = take(cp);
+  a.s = take(kAttKeys * kAttVectors * N);
+  a.rows = take(4 * cp);
   a.floats = at;
   return a;
 }
 
-size_t AttScratch(int64_t rows, int64_t c) { return AttCarve(nullptr, AttRoundUp(rows, kAttRows), c).floats; }
+size_t AttScratch(int64_t rows, int64_t c) { return AttCarve(nullptr, rows, c).floats; }
 
-// Query rows, normalised and scaled, as [tile][c][6]; rows behind the last are zero.
-void AttPackQuery(const AttHead& h, int64_t r0, int64_t rows, float* tmp, float* q) {
+constexpr int64_t kAttAhead = 6;  // rows: their distance in qkv and y is beyond what a core prefetches by itself
+
+HWY_INLINE void AttPrefetch(const float* p, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) hwy::Prefetch(p + i);
+}
+
+// Query rows, normalised and scaled, as [c][lanes]; lanes behind the last row are zero.
+void AttPackQuery(const AttHead& h, int64_t r0, int64_t rows, int64_t lanes, float* tmp, float* q) {
   const AttF d;
-  const int64_t c = h.width, cp = AttRoundUp(c, 16);
+  const int64_t c = h.width, cp = AttRoundUp(c, std::max<int64_t>(AttLanes(), 16));
   const AttV factor = hn::Set(d, h.factor);
-  const float* six[kAttRows];
-  for (int64_t r = 0; r < kAttRows; r++) six[r] = tmp + r * cp;
-  for (int64_t t = 0; t < rows; t += kAttRows, q += kAttRows * c) {
-    for (int64_t r = 0; r < kAttRows; r++) {
+  const float* four[4];
+  for (int64_t r = 0; r < 4; r++) four[r] = tmp + r * cp;
+  for (int64_t t = 0; t < lanes; t += 4) {
+    const int64_t some = std::min<int64_t>(4, lanes - t);
+    for (int64_t r = 0; r < some; r++) {
       float* to = tmp + r * cp;
       if (t + r >= rows) {
         std::fill(to, to + c, 0.0f);
         continue;
       }
       const float* from = h.qkv + (r0 + t + r) * h.stride;
+      if (t + r + kAttAhead < rows) AttPrefetch(from + kAttAhead * h.stride, c);
       if (h.normalize) {
         AttNormalize(from, to, c);
         from = to;
       }
       Map(d, from, to, c, [&](AttV v) { return hn::Mul(v, factor); });
     }
-    // Rows 2 and 3 are written twice, with the same values.
-    AttTranspose4(six, c, q, kAttRows);
-    AttTranspose4(six + 2, c, q + 2, kAttRows);
+    if (some == 4) {
+      AttTranspose4(four, c, q + t, lanes);
+      continue;
+    }
+    for (int64_t i = 0; i < c; i++) {
+      for (int64_t r = 0; r < some; r++) q[i * lanes + t + r] = four[r][i];
+    }
   }
 }
 
-// Keys and values [j0, j0 + n) to panels.
-void AttPackBlock(const AttHead& h, int64_t j0, int64_t n, const AttParts& a) {
-  const int64_t c = h.width, cp = AttRoundUp(c, std::max<int64_t>(2 * AttLanes(), 16));
-  const int64_t bytes = c * static_cast<int64_t>(dtypeSize(h.cacheType));
-  const float* keys[kAttKeys];
-  for (int64_t j = 0; j < n; j++) {
-    float* tmp = a.rows + 2 * j * cp;
-    const float* value;
-    if (j0 + j >= h.pos) {
-      const float* row = h.qkv + (j0 + j - h.pos) * h.stride;
-      keys[j] = row + h.kAt;
-      value = row + h.vAt;
-      if (h.normalize) {
-        AttNormalize(keys[j], tmp, c);
-        keys[j] = tmp;
-      }
-    } else if (h.cacheType == DType::f32) {
-      keys[j] = reinterpret_cast<const float*>(h.kCache + (j0 + j) * bytes);
-      value = reinterpret_cast<const float*>(h.vCache + (j0 + j) * bytes);
-    } else {
-      AttLoadRow(h.cacheType, h.kCache + (j0 + j) * bytes, tmp, c);
-      AttLoadRow(h.cacheType, h.vCache + (j0 + j) * bytes, tmp + cp, c);
-      keys[j] = tmp;
-      value = tmp + cp;
-    }
-    AttPackValues(value, j, c, a.v);
+// Where the rows of a block of keys and values lie. Keys from `whole` groups on are at `rest`, a whole group too.
+struct AttBlock {
+  const float *k, *rest, *v;
+  int64_t whole, vStride;
+};
+
+// Row j of keys or values (at: of its part in qkv) as f32, c floats and more: writes whole vectors.
+HWY_INLINE void AttCopyRow(const AttHead& h, const char* cache, int64_t at, bool normalize, int64_t j, float* to) {
+  const AttF d;
+  const int64_t c = h.width;
+  const char* row = cache + j * c * static_cast<int64_t>(dtypeSize(h.cacheType));
+  if (j >= h.cached) {
+    const float* from = h.qkv + (j - h.pos) * h.stride + at;
+    normalize ? AttNormalize(from, to, c) : Map(d, from, to, c, [](AttV v) { return v; });
+  } else if (h.cacheType == DType::f32) {
+    Map(d, reinterpret_cast<const float*>(row), to, c, [](AttV v) { return v; });
+  } else {
+    AttLoadRow(h.cacheType, row, to, c);
   }
-  AttPackKeys(keys, n, c, a.zeros, a.k);
+}
+
+// Keys and values [j0, j0 + n), read where they lie if that is an f32 cache.
+AttBlock AttPrepare(const AttHead& h, int64_t j0, int64_t n, const AttParts& a) {
+  const int64_t c = h.width, whole = n / kAttGroup;
+  const bool there = h.cacheType == DType::f32 && j0 + n <= h.cached;
+  AttBlock b = {a.k, a.k + whole * kAttGroup * c, a.v, whole, AttChannels(c)};
+  int64_t first = 0;
+  if (there) {
+    b.k = reinterpret_cast<const float*>(h.kCache) + j0 * c;
+    b.rest = a.k;
+    first = whole * kAttGroup;
+  }
+  // A copy may write more than c floats: row by row, so that the next one overwrites them.
+  for (int64_t j = first; j < n; j++) AttCopyRow(h, h.kCache, h.kAt, h.normalize, j0 + j, a.k + (j - first) * c);
+  if (n % kAttGroup) std::fill(a.k + (n - first) * c, a.k + (AttRoundUp(n, kAttGroup) - first) * c, 0.0f);
+  if (there && c % kAttGroup == 0) {
+    b.v = reinterpret_cast<const float*>(h.vCache) + j0 * c;
+    b.vStride = c;
+    return b;
+  }
+  for (int64_t j = 0; j < n; j++) {
+    float* to = a.v + j * b.vStride;
+    AttCopyRow(h, h.vCache, h.vAt, false, j0 + j, to);
+    std::fill(to + c, to + b.vStride, 0.0f);
+  }
+  return b;
 }
 
 HWY_INLINE int64_t AttVisible(const AttHead& h, int64_t row) { return h.visible ? h.visible[row] : h.keys; }
 
-// One tile of 6 rows (rows of them real) against one block of keys.
-void AttTile(const AttHead& h, int64_t row, int64_t rows, int64_t j0, const float* q, const AttParts& a, float* o, float* sum, float* max) {
-  const int64_t N = AttLanes(), cp = AttRoundUp(h.width, 2 * N);
-  int64_t limit[kAttRows], most = 0;
-  for (int64_t r = 0; r < kAttRows; r++) {
-    limit[r] = r < rows ? std::min(kAttKeys, AttVisible(h, row + r) - j0) : 1;
-    if (r < rows) most = std::max(most, limit[r]);
+// One tile of V vectors (rows of its lanes real) against n keys from j0 on.
+template <int V>
+void AttTile(const AttHead& h, int64_t row, int64_t rows, int64_t j0, int64_t n, const AttBlock& b, float* s, const float* q, float* o,
+             float* sum, float* max) {
+  const int64_t VN = V * AttLanes(), c = h.width;
+  HWY_ALIGN float limit[V * hn::MaxLanes(AttF())], alpha[V * hn::MaxLanes(AttF())];
+  int64_t least = n, most = n;
+  if (h.visible) {
+    std::fill(limit, limit + VN, static_cast<float>(n));
+    most = 0;
+    for (int64_t r = 0; r < rows; r++) {
+      const int64_t seen = std::clamp<int64_t>(h.visible[row + r] - j0, 0, n);
+      limit[r] = static_cast<float>(seen);
+      least = std::min(least, seen);
+      most = std::max(most, seen);
+    }
+    if (most == 0) return;
   }
-  if (most <= 0) return;
-  AttScores(q, a.k, h.width, most, a.s);
-  float alpha[kAttRows];
-  for (int64_t r = 0; r < kAttRows; r++) {
-    alpha[r] = AttSoftmaxRow(a.s + r * kAttKeys, AttRoundUp(most, N), std::max<int64_t>(limit[r], 0), max + r, sum + r * N);
-  }
-  AttValues(a.s, a.v, most, cp, alpha, o);
+  const int64_t groups = (most + kAttGroup - 1) / kAttGroup, whole = std::min(groups, b.whole);
+  AttTileScores<V>(q, b.k, c, c, whole, s);
+  if (groups > whole) AttTileScores<V>(q, b.rest, c, c, 1, s + whole * kAttGroup * VN);
+  AttTileSoftmax(s, most, VN, least < most ? limit : nullptr, max, sum, alpha);
+  AttTileValues<V>(s, b.v, b.vStride, most, AttChannels(c) / kAttGroup, alpha, o);
 }
 
-// Query rows [r0, r0 + rows) of one (batch, head).
-void AttTask(const AttHead& h, int64_t r0, int64_t rows, float* scratch) {
+// Divides a tile [c][lanes] by its sums and writes it as rows.
+void AttFinish(const AttHead& h, int64_t row, int64_t rows, int64_t lanes, float* o, const float* sum, const float* max) {
   const AttF d;
-  const int64_t N = AttLanes(), c = h.width, cp = AttRoundUp(c, 2 * N), padded = AttRoundUp(rows, kAttRows);
-  const AttParts a = AttCarve(scratch, padded, c);
-  std::fill(a.zeros, a.zeros + c, 0.0f);
-  std::fill(a.o, a.o + padded * cp, 0.0f);
-  std::fill(a.sum, a.sum + padded * N, 0.0f);
-  std::fill(a.max, a.max + padded, -std::numeric_limits<float>::infinity());
-  AttPackQuery(h, r0, rows, a.rows, a.q);
-  int64_t most = 0;
-  for (int64_t r = 0; r < rows; r++) most = std::max(most, AttVisible(h, r0 + r));
-  for (int64_t j0 = 0; j0 < most; j0 += kAttKeys) {
-    AttPackBlock(h, j0, std::min(kAttKeys, most - j0), a);
-    for (int64_t r = 0; r < rows; r += kAttRows) {
-      AttTile(h, r0 + r, std::min(kAttRows, rows - r), j0, a.q + r * c, a, a.o + r * cp, a.sum + r * N, a.max + r);
+  const int64_t N = AttLanes(), c = h.width;
+  for (int64_t v = 0; v < lanes; v += N) {
+    const AttV inverse = hn::Div(hn::Set(d, 1.0f), hn::LoadU(d, sum + v));
+    for (int64_t i = 0; i < c; i++) hn::StoreU(hn::Mul(hn::LoadU(d, o + i * lanes + v), inverse), d, o + i * lanes + v);
+  }
+  for (int64_t r = 0; r < rows; r += 4) {
+    const int64_t some = std::min<int64_t>(4, rows - r);
+    float* y = h.y + (row + r) * h.yStride;
+    for (int64_t k = 0; k < 4 && r + 4 + k < rows; k++) AttPrefetch(y + (4 + k) * h.yStride, c);
+    int64_t i = 0;
+    for (; i + 4 <= c; i += 4) {
+      const float* from = o + i * lanes + r;
+      const float* four[4] = {from, from + lanes, from + 2 * lanes, from + 3 * lanes};
+      AttTranspose4(four, some, y + i, h.yStride);
+    }
+    for (; i < c; i++) {
+      for (int64_t k = 0; k < some; k++) y[k * h.yStride + i] = o[i * lanes + r + k];
     }
   }
-  for (int64_t r = 0; r < rows; r++) {
-    const AttV total = hn::SumOfLanes(d, hn::LoadU(d, a.sum + r * N));
-    Map(d, a.o + r * cp, h.y + (r0 + r) * h.yStride, c, [&](AttV v) { return hn::Div(v, total); });
-    if (h.lse) {
-      const double log = static_cast<double>(a.max[r]) * 0.6931471805599453 + std::log(static_cast<double>(hn::GetLane(total)));
-      h.lse[r0 + r] = static_cast<float>(log);
-    }
+  for (int64_t r = 0; h.lse && r < rows; r++) {
+    h.lse[row + r] = static_cast<float>(static_cast<double>(max[r]) * 0.6931471805599453 + std::log(static_cast<double>(sum[r])));
   }
 }
 
 // Writes the new keys (normalised if asked) and values behind the cached ones.
 void AttAppend(const AttHead& h, float* tmp) {
+  const AttF d;
   const int64_t c = h.width, bytes = c * static_cast<int64_t>(dtypeSize(h.cacheType));
+  const auto copy = [](AttV v) { return v; };
   for (int64_t j = h.pos; j < h.keys; j++) {
     const float* row = h.qkv + (j - h.pos) * h.stride;
-    if (h.normalize) {
-      AttNormalize(row + h.kAt, tmp, c);
-    } else {
-      std::memcpy(tmp, row + h.kAt, static_cast<size_t>(c) * 4);
+    const bool direct = h.cacheType == DType::f32;
+    if (j + kAttAhead < h.keys) {
+      AttPrefetch(row + kAttAhead * h.stride + h.kAt, c);
+      AttPrefetch(row + kAttAhead * h.stride + h.vAt, c);
     }
-    AttStoreRow(h.cacheType, tmp, h.kCache + j * bytes, c);
-    std::memcpy(tmp, row + h.vAt, static_cast<size_t>(c) * 4);
-    AttStoreRow(h.cacheType, tmp, h.vCache + j * bytes, c);
+    float* k = direct ? reinterpret_cast<float*>(h.kCache + j * bytes) : tmp;
+    h.normalize ? AttNormalize(row + h.kAt, k, c) : Map(d, row + h.kAt, k, c, copy);
+    if (!direct) AttStoreRow(h.cacheType, tmp, h.kCache + j * bytes, c);
+    Map(d, row + h.vAt, direct ? reinterpret_cast<float*>(h.vCache + j * bytes) : tmp, c, copy);
+    if (!direct) AttStoreRow(h.cacheType, tmp, h.vCache + j * bytes, c);
   }
+}
+
+// Query rows [r0, r0 + rows) of one (batch, head); append: after its new keys and values went to the cache.
+void AttTask(const AttHead& h, int64_t r0, int64_t rows, bool append, float* scratch) {
+  const int64_t N = AttLanes(), c = h.width, cp = AttChannels(c), vectors = (rows + N - 1) / N, lanes = vectors * N;
+  const AttParts a = AttCarve(scratch, rows, c);
+  if (append) AttAppend(h, a.rows);
+  std::fill(a.o, a.o + lanes * cp, 0.0f);
+  std::fill(a.sum, a.sum + lanes, 0.0f);
+  std::fill(a.max, a.max + lanes, -std::numeric_limits<float>::infinity());
+  const auto eachTile = [&](auto&& body) {
+    for (int64_t v = 0; v < vectors;) {
+      const int64_t V = AttVectors(vectors - v);
+      body(V, v * N, std::min(rows - v * N, V * N));
+      v += V;
+    }
+  };
+  eachTile([&](int64_t V, int64_t at, int64_t real) { AttPackQuery(h, r0 + at, real, V * N, a.rows, a.q + at * c); });
+  int64_t most = 0;
+  for (int64_t r = 0; r < rows; r++) most = std::max(most, AttVisible(h, r0 + r));
+  for (int64_t j0 = 0; j0 < most; j0 += kAttKeys) {
+    const int64_t n = std::min(kAttKeys, most - j0);
+    const AttBlock b = AttPrepare(h, j0, n, a);
+    eachTile([&](int64_t V, int64_t at, int64_t real) {
+      const auto tile = V == 1 ? AttTile<1> : V == 2 ? AttTile<2> : AttTile<kAttVectors>;
+      tile(h, r0 + at, real, j0, n, b, a.s, a.q + at * c, a.o + at * cp, a.sum + at, a.max + at);
+    });
+  }
+  eachTile([&](int64_t V, int64_t at, int64_t real) { AttFinish(h, r0 + at, real, V * N, a.o + at * cp, a.sum + at, a.max + at); });
 }
 
 }  // namespace HWY_NAMESPACE
@@ -224,6 +298,7 @@ AttHead head(const NsCall& call, const op::attention::Params& p, const Shape& s,
   a.pos = s.pos;
   a.width = s.c;
   a.keys = s.pos + s.l;
+  a.cached = p.append && a.cacheType == DType::f32 ? a.keys : a.pos;
   if (const NsTensor* t = input(call, I::visible)) a.visible = static_cast<const int32_t*>(t->data);
   double factor = static_cast<double>(p.scale) * 1.4426950408889634;
   if (const NsTensor* t = input(call, I::scaleMul)) {
@@ -237,12 +312,12 @@ AttHead head(const NsCall& call, const op::attention::Params& p, const Shape& s,
   return a;
 }
 
-// Rows per task: whole tiles, equal chunks of at most 384 rows, as many as leave four tasks per thread (rows do not depend on it).
+// Rows per task: whole vectors, equal chunks of at most 384 rows, as many as leave four tasks per thread (rows do not depend on it).
 int64_t taskRows(const Shape& s, int threads) {
   int64_t limit = 384;
-  while (limit > 24 && s.B * s.H * ((s.l + limit - 1) / limit) < 4 * threads) limit /= 2;
+  while (limit > 48 && s.B * s.H * ((s.l + limit - 1) / limit) < 4 * threads) limit /= 2;
   const int64_t chunks = (s.l + limit - 1) / limit, rows = (s.l + chunks - 1) / chunks;
-  return (rows + kAttRows - 1) / kAttRows * kAttRows;
+  return (rows + 15) / 16 * 16;
 }
 
 }  // namespace
@@ -259,21 +334,22 @@ Status attention(Context& ctx, const NsCall& call, const op::attention::Params& 
   const size_t floats = HWY_DYNAMIC_DISPATCH(AttScratch)(rows, s.c);
   for (int t = 0; t < ctx.pool.threads(); t++) ctx.perThread[t].floats(0, floats);
   const auto task = HWY_DYNAMIC_DISPATCH(AttTask);
-  ctx.pool.parallelFor(s.B * s.H * chunks, 1, [&](int64_t begin, int64_t end, int thread) {
-    float* scratch = ctx.perThread[thread].floats(0, floats);
-    for (int64_t i = begin; i < end; i++) {
-      const AttHead h = head(call, p, s, i / chunks / s.H, i / chunks % s.H);
-      const int64_t r0 = i % chunks * rows;
-      task(h, r0, std::min(rows, s.l - r0), scratch);
-    }
-  });
-  if (p.append) {
-    const auto append = HWY_DYNAMIC_DISPATCH(AttAppend);
+  const auto append = HWY_DYNAMIC_DISPATCH(AttAppend);
+  // The task of a head that is not split appends for itself.
+  if (p.append && chunks > 1) {
     ctx.pool.parallelFor(s.B * s.H, 1, [&](int64_t begin, int64_t end, int thread) {
       float* scratch = ctx.perThread[thread].floats(0, floats);
       for (int64_t i = begin; i < end; i++) append(head(call, p, s, i / s.H, i % s.H), scratch);
     });
   }
+  ctx.pool.parallelFor(s.B * s.H * chunks, 1, [&](int64_t begin, int64_t end, int thread) {
+    float* scratch = ctx.perThread[thread].floats(0, floats);
+    for (int64_t i = begin; i < end; i++) {
+      const AttHead h = head(call, p, s, i / chunks / s.H, i / chunks % s.H);
+      const int64_t r0 = i % chunks * rows;
+      task(h, r0, std::min(rows, s.l - r0), p.append && chunks == 1, scratch);
+    }
+  });
   return {};
 }
 

@@ -1,4 +1,4 @@
-// What the tile kernels of attention and its driver share.
+// What the kernels of attention and its driver share.
 #pragma once
 #include <cstdint>
 
@@ -7,7 +7,7 @@
 namespace ns::cpu {
 
 constexpr int64_t kAttKeys = 64;  // keys per block
-constexpr int64_t kAttRows = 6;   // query rows per register tile
+constexpr int64_t kAttRows = 6;   // rows per register tile of AttScores
 
 // One (batch, head): where its rows lie and what is done to them.
 struct AttHead {
@@ -21,6 +21,7 @@ struct AttHead {
   int64_t width;
   const int32_t* visible;  // null: all
   int64_t keys;            // pos + l
+  int64_t cached;          // keys that are read from the cache: pos, or all where the new ones are in it as f32
   bool normalize;
   float factor;  // on q, log2(e) included
   float* y;      // row 0 of the output
