@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstdint>
 
-#include "cuda/common/philox.h"
 #include "cuda/common/reduce.h"
+#include "native/abi/random.h"
 
 namespace ns::cuda {
 

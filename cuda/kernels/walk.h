@@ -1,8 +1,8 @@
-// Positions in tensors of several dims: division by numbers that are known at the launch, offsets, and merged dims of broadcast operands.
+// Positions in tensors of several dims on the device: division by numbers that are known at the launch, and offsets.
 #pragma once
 #include <cuda_runtime.h>
 
-#include "native/abi/backend.h"
+#include "native/abi/plan.h"
 
 namespace ns::cuda {
 
@@ -55,41 +55,10 @@ struct Walk {
   }
 };
 
-// Two operands broadcast to y, as rows of n elements: dims that move together are merged. An operand with step false is one value per row.
-struct Broadcast {
-  int64_t n = 1;
-  bool aStep = true, bStep = true;
-  Walk rows;  // from: a, to: b
-};
-
-inline int64_t dimFromEnd(const NsTensor& t, int i) { return i < t.ndim ? t.dims[t.ndim - 1 - i] : 1; }
-
-inline Broadcast mergeDims(const NsTensor& a, const NsTensor& b, const NsTensor& y) {
-  int64_t dims[NS_MAX_DIMS], as[NS_MAX_DIMS], bs[NS_MAX_DIMS];
-  int k = 0;
-  int64_t aRun = 1, bRun = 1, total = 1;
-  for (int i = 0; i < y.ndim; i++) {
-    const int64_t n = dimFromEnd(y, i), da = dimFromEnd(a, i), db = dimFromEnd(b, i);
-    const int64_t sa = da == 1 ? 0 : aRun, sb = db == 1 ? 0 : bRun;
-    aRun *= da;
-    bRun *= db;
-    total *= n;
-    if (n == 1) continue;
-    if (k && sa == as[k - 1] * dims[k - 1] && sb == bs[k - 1] * dims[k - 1]) {
-      dims[k - 1] *= n;
-      continue;
-    }
-    dims[k] = n;
-    as[k] = sa;
-    bs[k++] = sb;
-  }
-  Broadcast m;
-  if (k == 0) return m;
-  m.n = dims[0];
-  m.aStep = as[0] != 0;
-  m.bStep = bs[0] != 0;
-  for (int i = 1; i < k; i++) m.rows.add(dims[i], as[i], bs[i], total);
-  return m;
+inline Walk walkOf(const plan::Positions& p, int64_t limit) {
+  Walk w;
+  for (int i = 0; i < p.k; i++) w.add(p.dims[i], p.from[i], p.to[i], limit);
+  return w;
 }
 
 }  // namespace ns::cuda

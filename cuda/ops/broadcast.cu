@@ -120,9 +120,9 @@ __global__ void binaryKernel(Fn fn, Plan p, int64_t items, int64_t tail) {
 template <class V>
 Status binaryAs(const Context& ctx, const NsCall& call, Fn fn) {
   const NsTensor &a = call.in[0], &b = call.in[1], &y = call.out[0];
-  const Broadcast m = mergeDims(a, b, y);
+  const plan::Broadcast m = plan::broadcastOf(a, b, y);
   const int64_t total = count(y), rows = total / m.n;
-  Plan p{inOf(a), inOf(b), outOf(y), m.n, Divider(), m.aStep, m.bStep, m.rows};
+  Plan p{inOf(a), inOf(b), outOf(y), m.n, Divider(), m.aStep, m.bStep, walkOf(m.rows, total)};
   const bool wide = (rows == 1 || m.n % kWide == 0) && m.n >= kWide && aligned16(a.data) && aligned16(b.data) && aligned16(y.data);
   const int64_t perRow = wide ? m.n / kWide : m.n, items = rows * perRow, tail = wide ? total - items * kWide : 0;
   p.row = Divider(perRow, items);
@@ -143,12 +143,12 @@ __global__ void repeatKernel(const T* x, T* y, int64_t items, Divider row, Walk 
 }
 
 template <class T>
-Status repeatAs(const Context& ctx, const NsCall& call, const Broadcast& m) {
+Status repeatAs(const Context& ctx, const NsCall& call, const plan::Broadcast& m) {
   constexpr int kPack = 16 / static_cast<int>(sizeof(T));
   const bool wide = m.n % kPack == 0 && aligned16(call.out[0].data);
-  const int64_t items = count(call.out[0]) / (wide ? kPack : 1);
+  const int64_t total = count(call.out[0]), items = total / (wide ? kPack : 1);
   return launch(ctx, wide ? repeatKernel<kPack, T> : repeatKernel<1, T>, itemShape(ctx, items), in<T>(call, 0), out<T>(call, 0), items,
-                Divider(wide ? m.n / kPack : m.n, items), m.rows);
+                Divider(wide ? m.n / kPack : m.n, items), walkOf(m.rows, total));
 }
 }  // namespace
 
@@ -162,13 +162,10 @@ Status binary(const Context& ctx, const NsCall& call, const op::binary::Params& 
 Status broadcast_to(const Context& ctx, const NsCall& call, const op::broadcast_to::Params&) {
   const NsTensor &x = call.in[0], &y = call.out[0];
   if (count(y) == 0) return {};
-  const Broadcast m = mergeDims(x, y, y);  // y as the second operand: its strides are those of the target
+  const plan::Broadcast m = plan::broadcastOf(x, y, y);  // y as the second operand: its strides are those of the target
   const size_t size = dtypeSize(dtype(x));
   if (!m.aStep) return size == 2 ? repeatAs<uint16_t>(ctx, call, m) : repeatAs<uint32_t>(ctx, call, m);
-  RowCopy c;
-  c.row = m.n;
-  for (int i = 0; i < m.rows.k; i++) c.add(m.rows.dims[i].d, m.rows.from[i], m.rows.to[i]);
-  return copyRows(ctx, x.data, y.data, size, c);
+  return copyRows(ctx, x.data, y.data, size, {m.n, m.rows});
 }
 
 }  // namespace ops

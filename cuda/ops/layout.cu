@@ -29,12 +29,10 @@ __global__ void copyKernel(const U* x, U* y, int64_t n, Divider row, Walk walk) 
 }
 
 template <class U>
-Status copyAs(const Context& ctx, const void* x, void* y, int64_t size, const RowCopy& c) {
-  const int64_t unit = static_cast<int64_t>(sizeof(U)), row = c.row * size / unit;
-  int64_t n = row;
-  for (int i = 0; i < c.k; i++) n *= c.dims[i];
+Status copyAs(const Context& ctx, const void* x, void* y, int64_t size, const plan::Rows& c) {
+  const int64_t unit = static_cast<int64_t>(sizeof(U)), row = c.n * size / unit, n = row * c.start.total;
   Walk walk;
-  for (int i = 0; i < c.k; i++) walk.add(c.dims[i], c.from[i] * size / unit, c.to[i] * size / unit, n);
+  for (int i = 0; i < c.start.k; i++) walk.add(c.start.dims[i], c.start.from[i] * size / unit, c.start.to[i] * size / unit, n);
   return launch(ctx, copyKernel<U>, itemShape(ctx, n), static_cast<const U*>(x), static_cast<U*>(y), n, Divider(row, n), walk);
 }
 
@@ -60,100 +58,22 @@ __global__ void transposeKernel(const T* x, T* y, int64_t xs, int64_t ys, int64_
   }
 }
 
-// Output dims (outermost first) with the stride each has in the input; neighbours that move together are merged.
-struct Plan {
-  int k = 0;
-  int64_t dims[NS_MAX_DIMS], stride[NS_MAX_DIMS];
-};
-Plan planOf(const NsTensor& x, const op::Dims& order) {
-  int64_t strides[NS_MAX_DIMS];
-  int64_t run = 1;
-  for (int i = x.ndim - 1; i >= 0; i--) {
-    strides[i] = run;
-    run *= x.dims[i];
-  }
-  Plan p;
-  for (int i = 0; i < x.ndim; i++) {
-    const int from = order.d[i];
-    if (x.dims[from] == 1) continue;
-    if (p.k && p.stride[p.k - 1] == strides[from] * x.dims[from]) {
-      p.dims[p.k - 1] *= x.dims[from];
-      p.stride[p.k - 1] = strides[from];
-      continue;
-    }
-    p.dims[p.k] = x.dims[from];
-    p.stride[p.k++] = strides[from];
-  }
-  if (p.k == 0) {
-    p.k = 1;
-    p.dims[0] = 1;
-    p.stride[0] = 1;
-  }
-  return p;
-}
-
-// The dim that is last in the input against the one that is last in the output; the others are batches.
 template <class T>
-Status transposeAs(const Context& ctx, const NsCall& call, const Plan& p) {
-  const int last = p.k - 1;
-  const int64_t total = count(call.in[0]);
-  Walk batch;
-  int64_t na = 1, ys = 1, run = p.dims[last];
-  for (int i = last - 1; i >= 0; i--) {
-    if (p.stride[i] == 1) {
-      na = p.dims[i];
-      ys = run;
-    } else {
-      batch.add(p.dims[i], p.stride[i], run, total);
-    }
-    run *= p.dims[i];
-  }
-  const int64_t nb = p.dims[last], ta = divUp(na, kTile), tb = divUp(nb, kTile), tiles = batch.total * ta * tb;
+Status transposeAs(const Context& ctx, const NsCall& call, const plan::Transpose& p) {
+  const int64_t ta = divUp(p.na, kTile), tb = divUp(p.nb, kTile), tiles = p.batch.total * ta * tb;
   const Shape shape{gridFor(ctx, tiles), dim3(kTile, kTileRows), 0};
-  return launch(ctx, transposeKernel<T>, shape, in<T>(call, 0), out<T>(call, 0), p.stride[last], ys, na, nb, Divider(ta, tiles),
-                Divider(tb, tiles), batch, tiles);
-}
-
-// Whole rows, or single elements where one side of the transpose is narrow.
-Status gather(const Context& ctx, const NsCall& call, const Plan& p) {
-  const int last = p.k - 1;
-  RowCopy c;
-  int64_t run = 1;
-  if (p.stride[last] == 1) run = c.row = p.dims[last];
-  for (int i = p.stride[last] == 1 ? last - 1 : last; i >= 0; i--) {
-    c.add(p.dims[i], p.stride[i], run);
-    run *= p.dims[i];
-  }
-  return copyRows(ctx, call.in[0].data, call.out[0].data, dtypeSize(dtype(call.in[0])), c);
-}
-
-bool narrow(const Plan& p) {
-  if (p.dims[p.k - 1] < kNarrow) return true;
-  for (int i = 0; i < p.k; i++) {
-    if (p.stride[i] == 1) return p.dims[i] < kNarrow;
-  }
-  return true;
-}
-
-// The dims before, at and behind an axis.
-struct Split {
-  int64_t outer = 1, n = 1, inner = 1;
-};
-Split splitAt(const NsTensor& t, int axis) {
-  if (axis < 0) axis += t.ndim;
-  Split s;
-  for (int i = 0; i < t.ndim; i++) (i < axis ? s.outer : i == axis ? s.n : s.inner) *= t.dims[i];
-  return s;
+  return launch(ctx, transposeKernel<T>, shape, in<T>(call, 0), out<T>(call, 0), p.xs, p.ys, p.na, p.nb, Divider(ta, tiles),
+                Divider(tb, tiles), walkOf(p.batch, count(call.in[0])), tiles);
 }
 
 // `rows` rows of n elements that lie xs and ys apart.
 Status copyStrided(const Context& ctx, const void* x, int64_t xs, void* y, int64_t ys, int64_t n, int64_t rows, int64_t size) {
-  RowCopy c;
-  c.row = n;
+  plan::Rows c;
+  c.n = n;
   if (rows == 1 || (xs == n && ys == n)) {
-    c.row = n * rows;
+    c.n = n * rows;
   } else {
-    c.add(rows, xs, ys);
+    c.start.add(rows, xs, ys);
   }
   return copyRows(ctx, x, y, static_cast<size_t>(size), c);
 }
@@ -184,15 +104,12 @@ Status dilateAs(const Context& ctx, const NsCall& call, int64_t s) {
 }
 }  // namespace
 
-Status copyRows(const Context& ctx, const void* x, void* y, size_t size, const RowCopy& c) {
-  const int64_t s = static_cast<int64_t>(size);
-  int64_t bits = static_cast<int64_t>(reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y)) | (c.row * s), n = c.row;
-  for (int i = 0; i < c.k; i++) {
-    bits |= c.from[i] * s | c.to[i] * s;
-    n *= c.dims[i];
-  }
+Status copyRows(const Context& ctx, const void* x, void* y, size_t size, const plan::Rows& c) {
+  const int64_t s = static_cast<int64_t>(size), n = c.n * c.start.total;
+  int64_t bits = static_cast<int64_t>(reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y)) | (c.n * s);
+  for (int i = 0; i < c.start.k; i++) bits |= c.start.from[i] * s | c.start.to[i] * s;
   if (n == 0) return {};
-  if (c.k == 0) return check(cudaMemcpyAsync(y, x, static_cast<size_t>(n * s), cudaMemcpyDeviceToDevice, ctx.stream), "copy");
+  if (c.start.k == 0) return check(cudaMemcpyAsync(y, x, static_cast<size_t>(n * s), cudaMemcpyDeviceToDevice, ctx.stream), "copy");
   if (bits % 16 == 0) return copyAs<Pack<uint32_t, 4>>(ctx, x, y, s, c);
   if (bits % 8 == 0) return copyAs<Pack<uint32_t, 2>>(ctx, x, y, s, c);
   if (bits % 4 == 0) return copyAs<uint32_t>(ctx, x, y, s, c);
@@ -208,23 +125,25 @@ Status reshape(const Context& ctx, const NsCall& call, const op::reshape::Params
 Status permute(const Context& ctx, const NsCall& call, const op::permute::Params& p) {
   const NsTensor& x = call.in[0];
   if (count(x) == 0) return {};
-  const Plan plan = planOf(x, p.order);
-  if (plan.stride[plan.k - 1] == 1 || narrow(plan)) return gather(ctx, call, plan);
+  const plan::Permutation permutation = plan::permutationOf(x, p.order);
+  const plan::Transpose t = plan::transposeOf(permutation);
+  if (permutation.keepsRows() || t.na < kNarrow || t.nb < kNarrow)
+    return copyRows(ctx, x.data, call.out[0].data, dtypeSize(dtype(x)), plan::rowsOf(permutation));
   switch (bytesOf(x)) {
-    case 1: return transposeAs<uint8_t>(ctx, call, plan);
-    case 2: return transposeAs<uint16_t>(ctx, call, plan);
-    default: return transposeAs<uint32_t>(ctx, call, plan);
+    case 1: return transposeAs<uint8_t>(ctx, call, t);
+    case 2: return transposeAs<uint16_t>(ctx, call, t);
+    default: return transposeAs<uint32_t>(ctx, call, t);
   }
 }
 
 Status slice(const Context& ctx, const NsCall& call, const op::slice::Params& p) {
-  const Split s = splitAt(call.in[0], p.axis);
+  const plan::Split s = plan::splitAt(call.in[0], p.axis);
   const int64_t size = bytesOf(call.in[0]), n = p.size * s.inner;
   return copyStrided(ctx, in<char>(call, 0) + p.start * s.inner * size, s.n * s.inner, call.out[0].data, n, n, s.outer, size);
 }
 
 Status concat(const Context& ctx, const NsCall& call, const op::concat::Params& p) {
-  const Split a = splitAt(call.in[0], p.axis), b = splitAt(call.in[1], p.axis);
+  const plan::Split a = plan::splitAt(call.in[0], p.axis), b = plan::splitAt(call.in[1], p.axis);
   const int64_t size = bytesOf(call.in[0]), na = a.n * a.inner, nb = b.n * b.inner;
   char* y = out<char>(call, 0);
   if (Status s = copyStrided(ctx, call.in[0].data, na, y, na + nb, na, a.outer, size); !s.ok()) return s;
@@ -232,7 +151,7 @@ Status concat(const Context& ctx, const NsCall& call, const op::concat::Params& 
 }
 
 Status write_slice(const Context& ctx, const NsCall& call, const op::write_slice::Params& p) {
-  const Split d = splitAt(call.in[0], p.axis), s = splitAt(call.in[1], p.axis);
+  const plan::Split d = plan::splitAt(call.in[0], p.axis), s = plan::splitAt(call.in[1], p.axis);
   const int64_t size = bytesOf(call.in[0]), n = s.n * s.inner;
   return copyStrided(ctx, call.in[1].data, n, mut<char>(call, 0) + p.start * d.inner * size, d.n * d.inner, n, d.outer, size);
 }

@@ -1,23 +1,13 @@
 // random: uniform, normal and truncated normal numbers from Philox; element i depends on (seed, stream, i) alone.
 // Floor: 4 bytes written per element. Normal: mean + std * sqrt(2) * erfinv(2 u - 1); truncated: the same after u is mapped to
-// [cdf(-2), cdf(2)], as nn.init.trunc_normal_ does. Reference: erfinv in f32 by M. Giles (GPU Computing Gems 2, 2011); counters: philox.h.
-#include <cmath>
-#include <limits>
-
+// [cdf(-2), cdf(2)], as nn.init.trunc_normal_ does. Reference: erfinv in f32 by M. Giles (GPU Computing Gems 2, 2011); counters:
+// native/abi/random.h.
 #include "cuda/common/launch.h"
-#include "cuda/common/philox.h"
+#include "native/abi/random.h"
 
 namespace ns::cuda {
 
 namespace {
-
-// v = from + u * span, then the value itself or add + mul * erfinv(v), clamped to [lo, hi].
-struct RandomPlan {
-  double from, span;
-  bool inverse;
-  float mul, add, lo, hi;
-  uint32_t key0, key1, stream;
-};
 
 // erfinv(t), where rest = 1 - |t| carries the bits that t has lost near one. Relative error below 4e-7.
 __device__ inline float inverseErf(float t, float rest) {
@@ -68,35 +58,8 @@ __global__ void randomKernel(RandomPlan plan, float* y, int64_t n) {
 namespace ops {
 
 Status random(const Context& ctx, const NsCall& call, const op::random::Params& p) {
-  using Kind = op::random::Kind;
-  const double mean = p.mean, std = p.std, root2 = 1.4142135623730951;
-  constexpr float inf = std::numeric_limits<float>::infinity();
-  RandomPlan plan = {};
-  plan.key0 = static_cast<uint32_t>(p.seedLo);
-  plan.key1 = static_cast<uint32_t>(p.seedHi);
-  plan.stream = static_cast<uint32_t>(p.stream);
-  plan.lo = -inf;
-  plan.hi = inf;
-  plan.mul = static_cast<float>(std * root2);
-  plan.add = p.mean;
-  plan.inverse = p.kind != Kind::uniform;
-  if (p.kind == Kind::uniform) {
-    if (!(p.mean <= p.std)) return failure(NS_INVALID, "[random] uniform: lo %g is above hi %g", mean, std);
-    plan.from = mean;
-    plan.span = std - mean;
-    plan.lo = p.mean;
-    plan.hi = std::nextafter(p.std, p.mean);
-  } else if (p.kind == Kind::normal) {
-    plan.from = -1;
-    plan.span = 2;
-  } else {
-    if (!(p.std > 0) || std::abs(mean) > 2)
-      return failure(NS_INVALID, "[random] trunc_normal: mean %g must lie in [-2, 2], std %g above 0", mean, std);
-    plan.from = std::erf((-2 - mean) / (std * root2));
-    plan.span = std::erf((2 - mean) / (std * root2)) - plan.from;
-    plan.lo = -2;
-    plan.hi = 2;
-  }
+  RandomPlan plan;
+  if (Status s = planRandom(p, &plan); !s.ok()) return s;
   const int64_t n = count(call.out[0]);
   return launch(ctx, &randomKernel, {gridFor(ctx, divUp(divUp(n, 4), 256)), dim3(256)}, plan, out<float>(call, 0), n);
 }

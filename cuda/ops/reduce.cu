@@ -11,44 +11,11 @@
 namespace ns::cuda {
 namespace {
 
-// The larger tensor as an innermost run, kept in or summed away from the smaller one, and the other dims of both kinds.
-struct Merged {
-  bool inner = true;  // the run is kept
-  int64_t n = 1;
-  Walk kept, repeated;
-};
-
-template <class Kept>
-Merged merge(const NsTensor& large, Kept keptFromEnd) {
-  int64_t dims[NS_MAX_DIMS], stride[NS_MAX_DIMS], run = 1;
-  bool keep[NS_MAX_DIMS];
-  int k = 0;
-  for (int i = 0; i < large.ndim; i++) {
-    const int64_t n = dimFromEnd(large, i), step = run;
-    const bool kept = keptFromEnd(i);
-    run *= n;
-    if (n == 1) continue;
-    if (k && keep[k - 1] == kept) {
-      dims[k - 1] *= n;
-      continue;
-    }
-    dims[k] = n;
-    stride[k] = step;
-    keep[k++] = kept;
-  }
-  Merged m;
-  if (k == 0) return m;
-  m.n = dims[0];
-  m.inner = keep[0];
-  for (int i = 1; i < k; i++) (keep[i] ? m.kept : m.repeated).add(dims[i], stride[i], 0, run);
-  return m;
-}
-
-Gather gatherOf(const Merged& m, int64_t total) {
+Gather gatherOf(const plan::Kept& m, int64_t total) {
   Gather g;
   g.run = Divider(m.n, total);
-  g.kept = m.kept;
-  g.repeated = m.repeated;
+  g.kept = walkOf(m.kept, total);
+  g.repeated = walkOf(m.repeated, total);
   g.outputs = m.kept.total * (m.inner ? m.n : 1);
   g.values = m.repeated.total * (m.inner ? 1 : m.n);
   return g;
@@ -56,7 +23,7 @@ Gather gatherOf(const Merged& m, int64_t total) {
 
 // Packs of 4 columns for sums alone: the others hardly run over columns.
 template <class Op>
-Status reduceAs(const Context& ctx, const Op& op, const NsTensor& x, const Merged& m, const Out& y) {
+Status reduceAs(const Context& ctx, const Op& op, const NsTensor& x, const plan::Kept& m, const Out& y) {
   const Gather g = gatherOf(m, count(x));
   if (!m.inner) return runs(ctx, op, inOf(x), g, y);
   if constexpr (std::is_same_v<Op, SumOf>) {
@@ -76,7 +43,7 @@ Status reduce(const Context& ctx, const NsCall& call, const op::reduce::Params& 
   if (count(call.out[0]) == 0) return {};
   const int64_t n = x.dims[axis];
   if (n == 0) return failure(NS_INVALID, "[reduce] axis %d has no entries", axis);
-  const Merged m = merge(x, [&](int i) { return i != x.ndim - 1 - axis; });
+  const plan::Kept m = plan::keptWhere(x, [&](int i) { return i != x.ndim - 1 - axis; });
   const Out y = outOf(call.out[0]);
   switch (p.fn) {
     case Fn::sum: return reduceAs(ctx, SumOf{}, x, m, y);
@@ -95,11 +62,9 @@ Status sum_to(const Context& ctx, const NsCall& call, const op::sum_to::Params&)
   if (n == 0) return {};
   if (count(x) == 0) return check(cudaMemsetAsync(y.data, 0, static_cast<size_t>(n) * size, ctx.stream), "[sum_to] zeros");
   if (n == count(x)) {
-    RowCopy all;
-    all.row = n;
-    return copyRows(ctx, x.data, y.data, size, all);
+    return copyRows(ctx, x.data, y.data, size, {n, {}});
   }
-  return reduceAs(ctx, SumOf{}, x, merge(x, [&](int i) { return i < y.ndim && dimFromEnd(y, i) == dimFromEnd(x, i); }), outOf(y));
+  return reduceAs(ctx, SumOf{}, x, plan::keptOf(x, y), outOf(y));
 }
 
 }  // namespace ops

@@ -10,6 +10,7 @@
 // clang-format off
 #include "hwy/highway.h"
 // clang-format on
+#include "native/abi/plan.h"
 #include "native/cpu/context.h"
 #include "native/cpu/simd_loop-inl.h"
 
@@ -67,62 +68,8 @@ constexpr int64_t kSegment = 65536;  // values of one partial sum, about
 constexpr int64_t kColumns = 128;
 constexpr int kRows = 8;
 
-// Dims of the larger tensor outside the innermost run, innermost first; offset() turns a position into elements.
-struct Walk {
-  int k = 0;
-  int64_t total = 1;
-  int64_t dims[NS_MAX_DIMS], stride[NS_MAX_DIMS];
-  void add(int64_t n, int64_t step) {
-    dims[k] = n;
-    stride[k++] = step;
-    total *= n;
-  }
-  int64_t offset(int64_t at) const {
-    int64_t o = 0;
-    for (int i = 0; i < k; i++) {
-      const int64_t q = at / dims[i];
-      o += (at - q * dims[i]) * stride[i];
-      at = q;
-    }
-    return o;
-  }
-};
-
-// The larger tensor as an innermost run of n values, kept in or repeated over the smaller one, and the other dims of both kinds.
-struct Shape {
-  int64_t n = 1;
-  bool inner = true;  // the run is kept, not repeated
-  Walk kept, repeated;
-};
-
-Shape shapeOf(const NsTensor& large, const NsTensor& small) {
-  int64_t dims[NS_MAX_DIMS], stride[NS_MAX_DIMS], run = 1;
-  bool keep[NS_MAX_DIMS];
-  int k = 0;
-  for (int i = 0; i < large.ndim; i++) {
-    const int64_t n = large.dims[large.ndim - 1 - i];
-    const bool kept = i < small.ndim && small.dims[small.ndim - 1 - i] == n;
-    const int64_t step = run;
-    run *= n;
-    if (n == 1) continue;
-    if (k && keep[k - 1] == kept) {
-      dims[k - 1] *= n;
-      continue;
-    }
-    dims[k] = n;
-    stride[k] = step;
-    keep[k++] = kept;
-  }
-  Shape s;
-  if (k == 0) return s;
-  s.n = dims[0];
-  s.inner = keep[0];
-  for (int i = 1; i < k; i++) (keep[i] ? s.kept : s.repeated).add(dims[i], stride[i]);
-  return s;
-}
-
 // Sums `pieces` runs of the repeated dims, from the one at `from` on, into acc[width].
-void addColumns(const Shape& s, const float* x, int64_t from, int64_t pieces, double* acc, int64_t width) {
+void addColumns(const plan::Kept& s, const float* x, int64_t from, int64_t pieces, double* acc, int64_t width) {
   const float* rows[kRows];
   for (int64_t i = 0; i < pieces; i += kRows) {
     const int m = static_cast<int>(pieces - i < kRows ? pieces - i : kRows);
@@ -143,7 +90,7 @@ void join(Context& ctx, const double* parts, int64_t segments, int64_t outputs, 
 }
 
 // The innermost run is kept: columns go down the repeated dims together.
-void sumColumns(Context& ctx, const Shape& s, const float* x, float* y) {
+void sumColumns(Context& ctx, const plan::Kept& s, const float* x, float* y) {
   const int64_t width = s.n < kColumns ? s.n : kColumns, blocks = (s.n + width - 1) / width, outputs = s.kept.total * s.n;
   const int64_t pieces = kSegment / width, segments = (s.repeated.total + pieces - 1) / pieces;
   double* parts = static_cast<double*>(ctx.shared.bytes(0, static_cast<size_t>(segments * outputs) * sizeof(double)));
@@ -161,7 +108,7 @@ void sumColumns(Context& ctx, const Shape& s, const float* x, float* y) {
 }
 
 // The innermost run is summed: a long one in segments, short ones several to a segment.
-void sumRuns(Context& ctx, const Shape& s, const float* x, float* y) {
+void sumRuns(Context& ctx, const plan::Kept& s, const float* x, float* y) {
   const int64_t cuts = (s.n + kSegment - 1) / kSegment, runs = kSegment / s.n < 1 ? 1 : kSegment / s.n;
   const int64_t segments = cuts * ((s.repeated.total + runs - 1) / runs), outputs = s.kept.total;
   double* parts = static_cast<double*>(ctx.shared.bytes(0, static_cast<size_t>(segments * outputs) * sizeof(double)));
@@ -191,7 +138,7 @@ Status sum_to(Context& ctx, const NsCall& call, const op::sum_to::Params&) {
     std::memset(y, 0, static_cast<size_t>(count(call.out[0])) * sizeof(float));
     return {};
   }
-  const Shape s = shapeOf(call.in[0], call.out[0]);
+  const plan::Kept s = plan::keptOf(call.in[0], call.out[0]);
   if (s.kept.total * (s.inner ? s.n : 1) == count(call.in[0])) {
     std::memcpy(y, x, static_cast<size_t>(count(call.in[0])) * sizeof(float));
     return {};
@@ -205,7 +152,7 @@ Status broadcast_to(Context& ctx, const NsCall& call, const op::broadcast_to::Pa
   float* y = out<float>(call, 0);
   const int64_t total = count(call.out[0]);
   if (total == 0) return {};
-  const Shape s = shapeOf(call.out[0], call.in[0]);
+  const plan::Kept s = plan::keptOf(call.out[0], call.in[0]);
   // Runs of the output; x holds the kept dims in the same order, so a kept position is the row of x.
   const int64_t run = s.n < kSegment ? s.n : kSegment, cuts = (s.n + run - 1) / run, each = s.repeated.total * cuts;
   ctx.pool.parallelFor(s.kept.total * each, 16384 / run + 1, [&](int64_t begin, int64_t end, int) {

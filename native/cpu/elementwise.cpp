@@ -8,6 +8,7 @@
 // clang-format off
 #include "hwy/highway.h"
 // clang-format on
+#include "native/abi/plan.h"
 #include "native/cpu/context.h"
 #include "native/cpu/simd_loop-inl.h"
 #include "native/cpu/simd_math-inl.h"
@@ -163,50 +164,9 @@ HWY_EXPORT(AccumulateRow);
 namespace {
 constexpr int64_t kGrain = 16384;  // elements: 64 KiB, long enough to hide the cost of taking a chunk
 
-// The operands of a broadcast operation after merging: rows of n elements, rows counted over the outer dims.
-struct Broadcast {
-  int64_t n = 1;
-  bool aStep = true, bStep = true;
-  int outer = 0;
-  int64_t dims[NS_MAX_DIMS], aStride[NS_MAX_DIMS], bStride[NS_MAX_DIMS];  // [0] is the innermost of the outer dims
-};
-
-int64_t dimFromEnd(const NsTensor& t, int i) { return i < t.ndim ? t.dims[t.ndim - 1 - i] : 1; }
-
-Broadcast mergeDims(const NsTensor& a, const NsTensor& b, const NsTensor& y) {
-  int64_t dims[NS_MAX_DIMS], as[NS_MAX_DIMS], bs[NS_MAX_DIMS];
-  int k = 0;
-  int64_t aRun = 1, bRun = 1;
-  for (int i = 0; i < y.ndim; i++) {
-    const int64_t n = dimFromEnd(y, i), da = dimFromEnd(a, i), db = dimFromEnd(b, i);
-    const int64_t sa = da == 1 ? 0 : aRun, sb = db == 1 ? 0 : bRun;
-    aRun *= da;
-    bRun *= db;
-    if (n == 1) continue;
-    if (k && sa == as[k - 1] * dims[k - 1] && sb == bs[k - 1] * dims[k - 1]) {
-      dims[k - 1] *= n;
-      continue;
-    }
-    dims[k] = n;
-    as[k] = sa;
-    bs[k++] = sb;
-  }
-  Broadcast m;
-  if (k == 0) return m;
-  m.n = dims[0];
-  m.aStep = as[0] != 0;
-  m.bStep = bs[0] != 0;
-  for (m.outer = 0; m.outer + 1 < k; m.outer++) {
-    m.dims[m.outer] = dims[m.outer + 1];
-    m.aStride[m.outer] = as[m.outer + 1];
-    m.bStride[m.outer] = bs[m.outer + 1];
-  }
-  return m;
-}
-
 template <class T, class Row>
 void broadcast(Context& ctx, const NsCall& c, op::binary::Fn fn, Row row) {
-  const Broadcast m = mergeDims(c.in[0], c.in[1], c.out[0]);
+  const plan::Broadcast m = plan::broadcastOf(c.in[0], c.in[1], c.out[0]);
   const T *a = in<T>(c, 0), *b = in<T>(c, 1);
   T* y = out<T>(c, 0);
   const int64_t total = count(c.out[0]);
@@ -214,14 +174,9 @@ void broadcast(Context& ctx, const NsCall& c, op::binary::Fn fn, Row row) {
   const int64_t block = m.n < kGrain ? m.n : kGrain, blocks = (m.n + block - 1) / block, rows = total / m.n;
   ctx.pool.parallelFor(rows * blocks, (kGrain + block - 1) / block, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; t++) {
-      int64_t r = t / blocks, ao = 0, bo = 0;
-      const int64_t from = (t - r * blocks) * block, yo = r * m.n + from;
-      for (int i = 0; i < m.outer; i++) {
-        const int64_t q = r / m.dims[i], at = r - q * m.dims[i];
-        ao += at * m.aStride[i];
-        bo += at * m.bStride[i];
-        r = q;
-      }
+      const int64_t r = t / blocks, from = (t - r * blocks) * block, yo = r * m.n + from;
+      int64_t ao, bo;
+      m.rows.at(r, &ao, &bo);
       const int64_t n = m.n - from < block ? m.n - from : block;
       row(fn, a + ao + (m.aStep ? from : 0), m.aStep, b + bo + (m.bStep ? from : 0), m.bStep, y + yo, n);
     }

@@ -11,6 +11,7 @@
 // clang-format on
 #include <cstring>
 
+#include "native/abi/plan.h"
 #include "native/cpu/context.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -81,69 +82,6 @@ void copyRows(Pool& pool, char* dst, int64_t dstStride, const char* src, int64_t
   });
 }
 
-// The dims before, at and behind an axis.
-struct Split {
-  int64_t outer = 1, n = 1, inner = 1;
-};
-Split splitAt(const NsTensor& t, int axis) {
-  if (axis < 0) axis += t.ndim;
-  Split s;
-  for (int i = 0; i < t.ndim; i++) (i < axis ? s.outer : i == axis ? s.n : s.inner) *= t.dims[i];
-  return s;
-}
-
-// Output dims (outermost first) with the stride each has in the input; neighbours that move together are merged.
-struct Plan {
-  int k = 0;
-  int64_t dims[NS_MAX_DIMS], stride[NS_MAX_DIMS];
-};
-Plan planOf(const NsTensor& x, const op::Dims& order) {
-  int64_t strides[NS_MAX_DIMS];
-  int64_t run = 1;
-  for (int i = x.ndim - 1; i >= 0; i--) {
-    strides[i] = run;
-    run *= x.dims[i];
-  }
-  Plan p;
-  for (int i = 0; i < x.ndim; i++) {
-    const int from = order.d[i];
-    if (x.dims[from] == 1) continue;
-    if (p.k && p.stride[p.k - 1] == strides[from] * x.dims[from]) {
-      p.dims[p.k - 1] *= x.dims[from];
-      p.stride[p.k - 1] = strides[from];
-      continue;
-    }
-    p.dims[p.k] = x.dims[from];
-    p.stride[p.k++] = strides[from];
-  }
-  if (p.k == 0) {
-    p.k = 1;
-    p.dims[0] = 1;
-    p.stride[0] = 1;
-  }
-  return p;
-}
-
-// Where row `index`, counted over the listed dims (innermost first), starts in the input and in the output.
-struct Outer {
-  int k = 0;
-  int64_t dims[NS_MAX_DIMS], from[NS_MAX_DIMS], to[NS_MAX_DIMS];
-  void add(int64_t n, int64_t f, int64_t t) {
-    dims[k] = n;
-    from[k] = f;
-    to[k++] = t;
-  }
-  void at(int64_t index, int64_t* f, int64_t* t) const {
-    *f = *t = 0;
-    for (int i = 0; i < k; i++) {
-      const int64_t q = index / dims[i], r = index - q * dims[i];
-      *f += r * from[i];
-      *t += r * to[i];
-      index = q;
-    }
-  }
-};
-
 template <class T>
 void transposeTile(const T* x, int64_t xs, T* y, int64_t ys, int64_t na, int64_t nb) {
   if constexpr (sizeof(T) == 4) {
@@ -156,59 +94,38 @@ void transposeTile(const T* x, int64_t xs, T* y, int64_t ys, int64_t na, int64_t
 }
 
 template <class T>
-void permuteRows(Pool& pool, const Plan& p, const T* x, T* y) {
-  const int64_t n = p.dims[p.k - 1];
-  Outer outer;
-  int64_t rows = 1, run = n;
-  for (int i = p.k - 2; i >= 0; i--) {
-    outer.add(p.dims[i], p.stride[i], run);
-    rows *= p.dims[i];
-    run *= p.dims[i];
-  }
-  const int64_t grain = kChunk / (n * static_cast<int64_t>(sizeof(T))) + 1;
-  pool.parallelFor(rows, grain, [&](int64_t begin, int64_t end, int) {
+void permuteRows(Pool& pool, const plan::Rows& rows, const T* x, T* y) {
+  const int64_t grain = kChunk / (rows.n * static_cast<int64_t>(sizeof(T))) + 1;
+  pool.parallelFor(rows.start.total, grain, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; r++) {
       int64_t f, t;
-      outer.at(r, &f, &t);
-      std::memcpy(y + t, x + f, static_cast<size_t>(n) * sizeof(T));
+      rows.start.at(r, &f, &t);
+      std::memcpy(y + t, x + f, static_cast<size_t>(rows.n) * sizeof(T));
     }
   });
 }
 
 template <class T>
-void permuteTiles(Pool& pool, const Plan& p, const T* x, T* y) {
-  const int last = p.k - 1;
-  Outer outer;
-  int64_t na = 1, ys = 1, batches = 1, run = p.dims[last];
-  for (int i = last - 1; i >= 0; i--) {
-    if (p.stride[i] == 1) {
-      na = p.dims[i];
-      ys = run;
-    } else {
-      outer.add(p.dims[i], p.stride[i], run);
-      batches *= p.dims[i];
-    }
-    run *= p.dims[i];
-  }
-  const int64_t nb = p.dims[last], xs = p.stride[last];
+void permuteTiles(Pool& pool, const plan::Transpose& p, const T* x, T* y) {
+  const int64_t na = p.na, nb = p.nb, xs = p.xs, ys = p.ys;
   const int64_t ta = (na + kTile - 1) / kTile, tb = (nb + kTile - 1) / kTile;
   const int64_t tileSize = (na < kTile ? na : kTile) * (nb < kTile ? nb : kTile);
-  pool.parallelFor(batches * ta * tb, 16384 / tileSize + 1, [&](int64_t begin, int64_t end, int) {
+  pool.parallelFor(p.batch.total * ta * tb, 16384 / tileSize + 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; t++) {
       const int64_t batch = t / (ta * tb), tile = t - batch * ta * tb;
       // Neighbouring tiles continue the output rows when those lie close together, the input rows otherwise.
       const int64_t a = (ys > xs ? tile % ta : tile / tb) * kTile, b = (ys > xs ? tile / ta : tile % tb) * kTile;
       int64_t f, o;
-      outer.at(batch, &f, &o);
+      p.batch.at(batch, &f, &o);
       transposeTile(x + f + b * xs + a, xs, y + o + a * ys + b, ys, na - a < kTile ? na - a : kTile, nb - b < kTile ? nb - b : kTile);
     }
   });
 }
 
 template <class T>
-void permuteAs(Pool& pool, const Plan& p, const NsCall& call) {
-  if (p.stride[p.k - 1] == 1) return permuteRows(pool, p, in<T>(call, 0), out<T>(call, 0));
-  permuteTiles(pool, p, in<T>(call, 0), out<T>(call, 0));
+void permuteAs(Pool& pool, const plan::Permutation& p, const NsCall& call) {
+  if (p.keepsRows()) return permuteRows(pool, plan::rowsOf(p), in<T>(call, 0), out<T>(call, 0));
+  permuteTiles(pool, plan::transposeOf(p), in<T>(call, 0), out<T>(call, 0));
 }
 }  // namespace
 
@@ -222,28 +139,28 @@ Status reshape(Context& ctx, const NsCall& call, const op::reshape::Params&) {
 Status permute(Context& ctx, const NsCall& call, const op::permute::Params& p) {
   const NsTensor& x = call.in[0];
   if (count(x) == 0) return {};
-  const Plan plan = planOf(x, p.order);
-  if (plan.k == 1) {
+  const plan::Permutation permutation = plan::permutationOf(x, p.order);
+  if (permutation.k == 1) {
     copyRows(ctx.pool, out<char>(call, 0), 0, in<char>(call, 0), 0, count(x) * bytesOf(x), 1);
     return {};
   }
   switch (bytesOf(x)) {
-    case 1: permuteAs<uint8_t>(ctx.pool, plan, call); break;
-    case 2: permuteAs<uint16_t>(ctx.pool, plan, call); break;
-    default: permuteAs<uint32_t>(ctx.pool, plan, call); break;
+    case 1: permuteAs<uint8_t>(ctx.pool, permutation, call); break;
+    case 2: permuteAs<uint16_t>(ctx.pool, permutation, call); break;
+    default: permuteAs<uint32_t>(ctx.pool, permutation, call); break;
   }
   return {};
 }
 
 Status slice(Context& ctx, const NsCall& call, const op::slice::Params& p) {
-  const Split s = splitAt(call.in[0], p.axis);
+  const plan::Split s = plan::splitAt(call.in[0], p.axis);
   const int64_t unit = s.inner * bytesOf(call.in[0]);
   copyRows(ctx.pool, out<char>(call, 0), p.size * unit, in<char>(call, 0) + p.start * unit, s.n * unit, p.size * unit, s.outer);
   return {};
 }
 
 Status concat(Context& ctx, const NsCall& call, const op::concat::Params& p) {
-  const Split a = splitAt(call.in[0], p.axis), b = splitAt(call.in[1], p.axis);
+  const plan::Split a = plan::splitAt(call.in[0], p.axis), b = plan::splitAt(call.in[1], p.axis);
   const int64_t unit = a.inner * bytesOf(call.in[0]), row = (a.n + b.n) * unit;
   char* y = out<char>(call, 0);
   copyRows(ctx.pool, y, row, in<char>(call, 0), a.n * unit, a.n * unit, a.outer);
@@ -252,7 +169,7 @@ Status concat(Context& ctx, const NsCall& call, const op::concat::Params& p) {
 }
 
 Status write_slice(Context& ctx, const NsCall& call, const op::write_slice::Params& p) {
-  const Split d = splitAt(call.in[0], p.axis), s = splitAt(call.in[1], p.axis);
+  const plan::Split d = plan::splitAt(call.in[0], p.axis), s = plan::splitAt(call.in[1], p.axis);
   const int64_t unit = d.inner * bytesOf(call.in[0]);
   copyRows(ctx.pool, mut<char>(call, 0) + p.start * unit, d.n * unit, in<char>(call, 1), s.n * unit, s.n * unit, d.outer);
   return {};

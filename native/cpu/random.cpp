@@ -1,7 +1,7 @@
 // random: uniform, normal and truncated normal numbers from Philox; element i depends on (seed, stream, i) alone.
 // Floor: memory, 4 bytes written per element; about 2 ns per element and core for the inverse distribution function.
 // Normal: mean + std * sqrt(2) * erfinv(2 u - 1). Truncated: the same after u is mapped to [cdf(-2), cdf(2)], as nn.init.trunc_normal_
-// does. Reference: erfinv in f32 by M. Giles, Approximating the erfinv function (GPU Computing Gems 2, 2011); Philox: philox.h.
+// does. Reference: erfinv in f32 by M. Giles, Approximating the erfinv function (GPU Computing Gems 2, 2011); Philox: native/abi/random.h.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "native/cpu/random.cpp"
 #include "hwy/foreach_target.h"
@@ -9,14 +9,10 @@
 #include "hwy/highway.h"
 #include "hwy/contrib/math/math-inl.h"
 // clang-format on
-#include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "native/cpu/context.h"
 #include "native/cpu/philox-inl.h"
-#include "native/cpu/random.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ns::cpu {
@@ -99,35 +95,8 @@ HWY_EXPORT(RandomRange);
 namespace kernels {
 
 Status random(Context& ctx, const NsCall& call, const op::random::Params& p) {
-  using Kind = op::random::Kind;
-  const double mean = p.mean, std = p.std;
-  RandomPlan plan = {};
-  plan.key0 = static_cast<uint32_t>(p.seedLo);
-  plan.key1 = static_cast<uint32_t>(p.seedHi);
-  plan.stream = static_cast<uint32_t>(p.stream);
-  plan.lo = -std::numeric_limits<float>::infinity();
-  plan.hi = std::numeric_limits<float>::infinity();
-  plan.mul = static_cast<float>(std * 1.4142135623730951);
-  plan.add = p.mean;
-  plan.inverse = p.kind != Kind::uniform;
-  if (p.kind == Kind::uniform) {
-    if (!(p.mean <= p.std)) return failure(NS_INVALID, "[random] uniform: lo %g is above hi %g", mean, std);
-    plan.from = mean;
-    plan.span = std - mean;
-    plan.lo = p.mean;
-    plan.hi = std::nextafter(p.std, p.mean);
-  } else if (p.kind == Kind::normal) {
-    plan.from = -1;
-    plan.span = 2;
-  } else {
-    if (!(p.std > 0) || std::abs(mean) > 2)
-      return failure(NS_INVALID, "[random] trunc_normal: mean %g must lie in [-2, 2], std %g above 0", mean, std);
-    const double a = std::erf((-2 - mean) / (std * 1.4142135623730951)), b = std::erf((2 - mean) / (std * 1.4142135623730951));
-    plan.from = a;
-    plan.span = b - a;
-    plan.lo = -2;
-    plan.hi = 2;
-  }
+  RandomPlan plan;
+  if (Status s = planRandom(p, &plan); !s.ok()) return s;
   const auto range = HWY_DYNAMIC_DISPATCH(RandomRange);
   float* y = out<float>(call, 0);
   ctx.pool.parallelFor(count(call.out[0]), 16384, [&](int64_t b, int64_t e, int) { range(plan, b, e, y); });

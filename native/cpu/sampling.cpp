@@ -2,7 +2,7 @@
 // Floor: memory for single ops; sample_cfg reads 8 bytes per entry and writes one index per row, about 5 ns per entry and core.
 // Layout: rows of V logits, [B,l,V]; guidance pairs image b with b + B. The fused op runs the same row functions on scratch.
 // Top-k and top-p place the row in 1024 bins by value and look into the one bin where the cut falls: no sort of the row.
-// Reference: VAR's sample_with_top_k_top_p_; counters of the draws: philox.h.
+// Reference: VAR's sample_with_top_k_top_p_; counters of the draws: native/abi/random.h.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "native/cpu/sampling.cpp"
 #include "hwy/foreach_target.h"

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "native/cpu/philox.h"
+#include "native/abi/random.h"
 #include "native/test/kernel_check.h"
 
 using namespace ns;
@@ -12,13 +12,13 @@ namespace {
 
 // Random123's known answers (kat_vectors, philox4x32 10 rounds).
 void knownAnswers() {
-  const auto is = [](const cpu::Philox& p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  const auto is = [](const ns::Philox& p, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
     return p.w[0] == a && p.w[1] == b && p.w[2] == c && p.w[3] == d;
   };
   const uint32_t f = 0xffffffffu;
-  check(is(cpu::philox(0, 0, {{0, 0, 0, 0}}), 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u), "philox: zeros");
-  check(is(cpu::philox(f, f, {{f, f, f, f}}), 0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu), "philox: ones");
-  check(is(cpu::philox(0xa4093822u, 0x299f31d0u, {{0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}}), 0xd16cfe09u, 0x94fdccebu,
+  check(is(ns::philox(0, 0, {{0, 0, 0, 0}}), 0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u), "philox: zeros");
+  check(is(ns::philox(f, f, {{f, f, f, f}}), 0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu), "philox: ones");
+  check(is(ns::philox(0xa4093822u, 0x299f31d0u, {{0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}}), 0xd16cfe09u, 0x94fdccebu,
            0x5001e420u, 0x24126ea1u),
         "philox: pi");
 }
@@ -36,10 +36,10 @@ double normalQuantile(double u) {
 
 double expected(const P& p, int64_t i) {
   const uint64_t block = static_cast<uint64_t>(i) / 4;
-  const cpu::Philox w =
-      cpu::philox(static_cast<uint32_t>(p.seedLo), static_cast<uint32_t>(p.seedHi),
-                  {{static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), static_cast<uint32_t>(p.stream), 0x52}});
-  const double u = cpu::philoxUniform(w.w[i % 4]), mean = p.mean, std = p.std;
+  const ns::Philox w =
+      ns::philox(static_cast<uint32_t>(p.seedLo), static_cast<uint32_t>(p.seedHi),
+                 {{static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), static_cast<uint32_t>(p.stream), 0x52}});
+  const double u = ns::philoxUniform(w.w[i % 4]), mean = p.mean, std = p.std;
   if (p.kind == Kind::uniform) return mean + u * (std - mean);
   if (p.kind == Kind::normal) return mean + std * normalQuantile(u);
   const auto cdf = [&](double x) { return 0.5 * std::erfc(-(x - mean) / std / std::sqrt(2.0)); };

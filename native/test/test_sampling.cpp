@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "native/cpu/philox.h"
+#include "native/abi/random.h"
 #include "native/test/kernel_check.h"
 
 using namespace ns;
@@ -121,7 +121,7 @@ void draws() {
   std::vector<int> hits(static_cast<size_t>(V));
   bool exact = true;
   for (int64_t i = 0; i < l; i++) {
-    const double u = cpu::philoxUniform(cpu::philox(1, 2, {{static_cast<uint32_t>(i), 2, 3, 0}}).w[0]);
+    const double u = ns::philoxUniform(ns::philox(1, 2, {{static_cast<uint32_t>(i), 2, 3, 0}}).w[0]);
     double sum = 0;
     int64_t v = 0;
     while (v < V && (sum += probs.as<float>()[v]) <= u * total) v++;
@@ -191,9 +191,9 @@ void gumbel(const char* target) {
         std::vector<double> z;
         const int32_t* s = seed.as<int32_t>() + r / l * 3;
         for (int64_t v = 0; v < V; v++) {
-          const cpu::Philox c = {
+          const ns::Philox c = {
               {static_cast<uint32_t>(r % l), 2, static_cast<uint32_t>(s[2]), 0x47000000u + static_cast<uint32_t>(v / 4)}};
-          const double u = cpu::philoxUniform(cpu::philox(static_cast<uint32_t>(s[0]), static_cast<uint32_t>(s[1]), c).w[v % 4]);
+          const double u = ns::philoxUniform(ns::philox(static_cast<uint32_t>(s[0]), static_cast<uint32_t>(s[1]), c).w[v % 4]);
           const double noise = given ? static_cast<double>(g.as<float>()[r * V + v]) : -std::log(-std::log(u));
           z.push_back((x.as<float>()[r * V + v] * 1.5 + noise) / 0.27f);
           top = std::max(top, z.back());
