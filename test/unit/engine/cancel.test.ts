@@ -43,14 +43,13 @@ test('an aborted scope cancels what is queued, and nothing else', async () => {
 });
 
 test('an aborted read rejects at once', async () => {
-  const engine = await createEngine({ device: 'null', fault: { delayUs: 20_000 } });
+  const engine = await createEngine({ device: 'null', fault: { delayUs: 500_000 } });
   const control = new AbortController();
   const t = engine.ops.fill({ shape: [4] });
   const read = name(t.read({ signal: control.signal }));
   control.abort();
-  const since = performance.now();
   assert.is(await read, 'AbortError');
-  assert.ok(performance.now() - since < 15);
+  assert.ok(engine.stats().inFlightCommands > 0, 'without waiting for the command');
   assert.is(await name(t.read({ signal: control.signal })), 'AbortError');
   assert.is(await name(t.read({ signal: 3 as unknown as AbortSignal })), 'ArgumentError');
   assert.is(await name(t.read()), 'ok');
