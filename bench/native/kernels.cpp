@@ -1,6 +1,7 @@
 // Micro-benchmark of linear and conv2d: `kernels linear|conv|pool [threads] [rounds] [filter] [target]`, one JSON line per shape.
 // Rounds are interleaved over the shapes and each is preceded by a probe of the FMA rate, so a busy neighbour shows in peak_gflops.
 #include <hwy/targets.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
@@ -31,9 +32,11 @@ struct Machine {
 };
 
 struct Buffer {
+  static constexpr size_t kPage = size_t{2} << 20;
   std::unique_ptr<void, decltype(&std::free)> data{nullptr, &std::free};
   size_t bytes = 0;
-  explicit Buffer(size_t n) : data(std::aligned_alloc(64, (n + 4095) / 4096 * 4096), &std::free), bytes(n) {
+  explicit Buffer(size_t n) : data(std::aligned_alloc(kPage, (n + kPage - 1) / kPage * kPage), &std::free), bytes(n) {
+    madvise(data.get(), (n + kPage - 1) / kPage * kPage, MADV_HUGEPAGE);  // as the engine's memory
     float* f = static_cast<float*>(data.get());
     for (size_t i = 0; i < n / 4; i++) f[i] = 0.01f * static_cast<float>(i % 97) - 0.5f;
   }

@@ -1,6 +1,7 @@
 // Driver of the packed GEMM: blocking, splitting over the pool, epilogue.
-// Floor: 2 m n k FLOP at the FMA peak for large m; streaming the weights once for small m. Up to kSharedRows rows A is packed once
-// and the panels are split over the threads; above, (row block, panel range) tiles are, each packing its rows into its thread's scratch.
+// Floor: 2 m n k FLOP at the FMA peak for large m; streaming the weights once for small m. Up to kFewRows rows A is packed once and
+// the panels are split over the threads; up to kSharedRows it is packed once and (row block, panel range) units are; above, each unit
+// packs its rows into its thread's scratch.
 // Layout and exactness rule: gemm.h. Measured figures: bench/native.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "native/cpu/gemm.cpp"
@@ -11,7 +12,8 @@
 #ifndef NS_CPU_GEMM_CPP_ONCE_
 #define NS_CPU_GEMM_CPP_ONCE_
 namespace ns::cpu {
-constexpr int64_t kSharedRows = 128;
+constexpr int64_t kFewRows = 128;
+constexpr int64_t kSharedRows = 2048;  // above, packing per unit costs little
 constexpr int64_t kMaxBlockRows = 98;
 constexpr int64_t kTileGap = 4;  // what packing may spill
 }  // namespace ns::cpu
@@ -115,6 +117,18 @@ void StoreTile(const Gemm& g, const float* tile, int64_t m0, int rows, int64_t n
   }
 }
 
+// The lines that StoreTile will touch, fetched while the kernel runs.
+void PrefetchTile(const Gemm& g, int64_t m0, int rows, int64_t n0, int64_t cols, bool last) {
+  const int64_t valid = std::min(cols, g.n - n0);
+  for (int r = 0; r < rows; r++) {
+    const int64_t at = (m0 + r) * g.ldc + n0;
+    for (int64_t j = 0; j < valid; j += 16) {
+      __builtin_prefetch(g.c + at + j, 1);
+      if (last && g.epilogue.residual) __builtin_prefetch(g.epilogue.residual + at + j);
+    }
+  }
+}
+
 // Tiles of packed rows times panels [p0, p1) over one K block.
 void Multiply(const Gemm& g, const float* packed, int64_t m0, const Tiles& tiles, int64_t p0, int64_t p1, int64_t k0, int64_t kn) {
   const bool first = k0 == 0, last = k0 + kn == g.k;
@@ -124,9 +138,15 @@ void Multiply(const Gemm& g, const float* packed, int64_t m0, const Tiles& tiles
   for (int64_t p = p0; p < p1;) {
     const int panels = p1 - p >= wide ? wide : (wide == 4 && p1 - p >= 2) ? 2 : 1;
     const char* w = static_cast<const char*>(g.w) + (p * g.k + k0) * kPanel * element;
+    // From 4 to 28 rows a panel is multiplied about as fast as memory gives it: waiting for its first lines would show.
+    const int64_t stride = g.k * kPanel * element;
+    const int lines = tiles.rows >= 4 && tiles.count <= 2 ? static_cast<int>(element / tiles.count) : 0;
+    const int64_t part = kn / 4 * lines * 64;
     for (int64_t i = 0; i < tiles.count; i++) {
       const int rows = tiles.size(i);
-      PickKernel(g.dtype, panels, rows)(packed + tiles.offset(i, kn), w, g.k * kPanel, kn, sums);
+      const Ahead ahead{w + panels * stride + i * part, stride, lines};
+      PrefetchTile(g, m0 + tiles.start(i), rows, p * kPanel, panels * kPanel, last);
+      PickKernel(g.dtype, panels, rows)(packed + tiles.offset(i, kn), w, g.k * kPanel, kn, ahead, sums);
       StoreTile(g, sums, m0 + tiles.start(i), rows, p * kPanel, panels * static_cast<int>(kPanel), first, last);
     }
     p += panels;
@@ -142,11 +162,6 @@ void ForBlocksK(int64_t k, const F& f) {
     f(k0, kn);
     k0 += kn;
   } while (k0 < k);
-}
-
-int64_t BlockRows(int64_t m) {
-  const int64_t blocks = ceilDiv(m, kMaxBlockRows);
-  return std::min(kMaxBlockRows / kRows * kRows, ceilDiv(ceilDiv(m, blocks), kRows) * kRows);
 }
 
 void FewRows(Context& ctx, const Gemm& g) {
@@ -178,6 +193,45 @@ void FewRows(Context& ctx, const Gemm& g) {
   });
 }
 
+int64_t BlockRows(int64_t m) {
+  const int64_t blocks = ceilDiv(m, kMaxBlockRows);
+  return std::min(kMaxBlockRows / kRows * kRows, ceilDiv(ceilDiv(m, blocks), kRows) * kRows);
+}
+
+// Row blocks of at most kMaxBlockRows rows times panel ranges: the units that the threads take.
+struct Units {
+  int64_t rows, blocks, panels, width, parts;
+  Units(const Gemm& g, int threads) : rows(BlockRows(g.m)), blocks(ceilDiv(g.m, rows)), panels(ceilDiv(g.n, kPanel)) {
+    const int64_t splits = std::clamp<int64_t>(ceilDiv(12 * threads, blocks), 1, std::max<int64_t>(1, panels / 16));
+    width = ceilDiv(panels, splits);
+    parts = ceilDiv(panels, width);
+  }
+};
+
+// A packed once, as [row block][K block][tile]; every unit reads its row block.
+void SharedRows(Context& ctx, const Gemm& g) {
+  const Units units(g, ctx.pool.threads());
+  const int64_t step = blockK(g.k), ks = ceilDiv(g.k, step), perBlock = Tiles(units.rows).floats(step);
+  float* packed = ctx.shared.floats(0, static_cast<size_t>(units.blocks * ks * perBlock));
+  const auto tilesOf = [&](int64_t block) { return Tiles(std::min(units.rows, g.m - block * units.rows)); };
+  ctx.pool.parallelFor(units.blocks * ks, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t u = begin; u < end; u++) {
+      const int64_t block = u / ks, k0 = u % ks * step;
+      PackBlock(g, block * units.rows, tilesOf(block), k0, std::min(step, g.k - k0), packed + u * perBlock);
+    }
+  });
+  ctx.pool.parallelFor(units.blocks * units.parts, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t u = begin; u < end; u++) {
+      const int64_t block = u / units.parts, p0 = u % units.parts * units.width, p1 = std::min(p0 + units.width, units.panels);
+      const float* at = packed + block * ks * perBlock;
+      ForBlocksK(g.k, [&](int64_t k0, int64_t kn) {
+        Multiply(g, at, block * units.rows, tilesOf(block), p0, p1, k0, kn);
+        at += perBlock;
+      });
+    }
+  });
+}
+
 void RowBlock(const Gemm& g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, float* scratch) {
   const Tiles tiles(m1 - m0);
   ForBlocksK(g.k, [&](int64_t k0, int64_t kn) {
@@ -188,25 +242,24 @@ void RowBlock(const Gemm& g, int64_t m0, int64_t m1, int64_t p0, int64_t p1, flo
 
 void ManyRows(Context& ctx, const Gemm& g) {
   const int threads = ctx.pool.threads();
-  const int64_t panels = ceilDiv(g.n, kPanel);
-  const int64_t rows = BlockRows(g.m), blocks = ceilDiv(g.m, rows);
-  const int64_t splits = std::clamp<int64_t>(ceilDiv(12 * threads, blocks), 1, std::max<int64_t>(1, panels / 16));
-  const int64_t width = ceilDiv(panels, splits), parts = ceilDiv(panels, width);
-  const size_t floats = static_cast<size_t>(Tiles(rows).floats(blockK(g.k)));
+  const Units units(g, threads);
+  const size_t floats = static_cast<size_t>(Tiles(units.rows).floats(blockK(g.k)));
   for (int t = 0; t < threads; t++) ctx.perThread[t].floats(0, floats);
-  ctx.pool.parallelFor(blocks * parts, 1, [&](int64_t begin, int64_t end, int thread) {
+  ctx.pool.parallelFor(units.blocks * units.parts, 1, [&](int64_t begin, int64_t end, int thread) {
     float* scratch = ctx.perThread[thread].floats(0, floats);
     for (int64_t u = begin; u < end; u++) {
-      const int64_t m0 = u / parts * rows, p0 = u % parts * width;
-      RowBlock(g, m0, std::min(m0 + rows, g.m), p0, std::min(p0 + width, panels), scratch);
+      const int64_t m0 = u / units.parts * units.rows, p0 = u % units.parts * units.width;
+      RowBlock(g, m0, std::min(m0 + units.rows, g.m), p0, std::min(p0 + units.width, units.panels), scratch);
     }
   });
 }
 
 void GemmParallel(Context& ctx, const Gemm& g) {
   if (g.m <= 0 || g.n <= 0) return;
-  if (g.m <= kSharedRows) {
+  if (g.m <= kFewRows) {
     FewRows(ctx, g);
+  } else if (g.m <= kSharedRows) {
+    SharedRows(ctx, g);
   } else {
     ManyRows(ctx, g);
   }
