@@ -32,6 +32,7 @@ struct Counters {
   std::atomic<uint64_t> issued{0}, retired{0};            // commands
   std::atomic<uint64_t> issuedBytes{0}, retiredBytes{0};  // wire and upload bytes
   std::atomic<uint64_t> failed{0};
+  std::atomic<uint64_t> graphReplays{0}, callReplays{0};  // of captures: as one graph, call by call
   std::atomic<uint64_t> opCount[op::kOpCount] = {};
   std::atomic<uint64_t> opNanos[op::kOpCount] = {};
 };

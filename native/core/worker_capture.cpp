@@ -67,6 +67,7 @@ void Engine::Worker::replay(const Command& c) {
   if (!error && recording_) error = recording_->broken = fail(failure(NS_INVALID, "a capture cannot contain another one"), "replay", "");
   if (!error && isCancelled(c.group)) error = cancelled("replay");
   if (error) return capture.poison(error, 0);
+  (capture.graph ? e_.counters_.graphReplays : e_.counters_.callReplays)++;
   if (capture.graph) return launch(capture);
   runCalls(capture);
 }

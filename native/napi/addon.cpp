@@ -202,6 +202,10 @@ Napi::Value stats(const Info& info) {
   o.Set("inFlightCommands", static_cast<double>(c.issued - c.retired));
   o.Set("inFlightBytes", static_cast<double>(c.issuedBytes - c.retiredBytes));
   o.Set("failed", static_cast<double>(c.failed));
+  Napi::Object replays = Napi::Object::New(env);
+  replays.Set("graph", static_cast<double>(c.graphReplays));
+  replays.Set("calls", static_cast<double>(c.callReplays));
+  o.Set("replays", replays);
   o.Set("poolBytes", static_cast<double>(m.pool));
   o.Set("liveBytes", static_cast<double>(m.live));
   o.Set("peakBytes", static_cast<double>(m.peak));

@@ -149,6 +149,7 @@ onDevice('a capture is a graph: replays compute what the calls would', () =>
     for (const [k, v] of total.entries()) assert.ok(Math.abs(got[k]! - v) < 1e-3, `${got} ${total}`);
     for (let i = 0; i < 1000; i++) capture.replay();
     await e.flush();
+    assert.equal(e.stats().replays, { graph: 1020, calls: 0 });
     assert.ok(e.memory().liveBytes <= liveBytes + 60 * 64, 'no growth');
     assert.ok(e.memory().poolBytes <= poolBytes + 60 * 64, 'no growth');
   }),

@@ -15,6 +15,7 @@ export interface NativeStats {
   readonly inFlightCommands: number;
   readonly inFlightBytes: number;
   readonly failed: number;
+  readonly replays: { readonly graph: number; readonly calls: number };
   readonly poolBytes: number;
   readonly liveBytes: number;
   readonly peakBytes: number;

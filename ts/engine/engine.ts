@@ -181,8 +181,8 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
   }
 
   stats(): EngineStats {
-    const { commands, inFlightCommands, inFlightBytes, failed, ops } = this.#queue.stats();
-    return { commands, inFlightCommands, inFlightBytes, failed, ops };
+    const { commands, inFlightCommands, inFlightBytes, failed, replays, ops } = this.#queue.stats();
+    return { commands, inFlightCommands, inFlightBytes, failed, replays, ops };
   }
 
   /** What the device is: name, threads, instruction sets. */

@@ -19,6 +19,8 @@ export interface EngineStats {
   readonly inFlightBytes: number;
   /** Commands that failed late. */
   readonly failed: number;
+  /** Replays of captures: as one graph, and call by call, which is all that 'cpu' does and what is left where a device refuses to record one. */
+  readonly replays: { readonly graph: number; readonly calls: number };
   /** Calls and time per op. */
   readonly ops: Readonly<Record<string, { readonly count: number; readonly ms: number }>>;
 }

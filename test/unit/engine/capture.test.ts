@@ -264,6 +264,7 @@ for (const graphs of [0, 1]) {
         else body();
         seen.push(new Uint32Array((await sum.read()).slice().buffer)[0]!);
       }
+      if (captured) assert.equal(e.stats().replays, graphs ? { graph: 6, calls: 0 } : { graph: 0, calls: 6 });
       await e.close();
       return seen;
     };
