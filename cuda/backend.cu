@@ -25,6 +25,12 @@ long long option(const char* json, const char* name) {
   return at ? std::strtoll(at + key.size(), nullptr, 10) : 0;
 }
 
+// What kernels find as zeros, and leave so unless something fails.
+struct Words {
+  DeviceError error;
+  unsigned tickets[kTickets];
+};
+
 struct Backend {
   Backend(std::unique_ptr<Device> opened, const Options& options)
       : tf32(options.tf32), device(std::move(opened)), memory(*device, options.memoryLimit), scratch(memory), graphs(*device, scratch) {}
@@ -38,7 +44,7 @@ struct Backend {
   StreamScratch scratch;
   Libraries libraries;
   Graphs graphs;
-  DeviceError* error = nullptr;
+  Words* words = nullptr;
   std::unique_ptr<Uploads> uploads;
   std::unique_ptr<Downloads> downloads;
   std::string description;
@@ -46,11 +52,11 @@ struct Backend {
 
 Status Backend::start() {
   Status s = memory.open();
-  if (s.ok()) error = static_cast<DeviceError*>(memory.take(sizeof(DeviceError), s));
-  if (s.ok()) s = device->note(cudaMemsetAsync(error, 0, sizeof(DeviceError), device->compute), "error word");
+  if (s.ok()) words = static_cast<Words*>(memory.take(sizeof(Words), s));
+  if (s.ok()) s = device->note(cudaMemsetAsync(words, 0, sizeof(Words), device->compute), "words of the kernels");
   if (!s.ok()) return s;
   uploads = std::make_unique<Uploads>(*device, memory);
-  downloads = std::make_unique<Downloads>(*device, error);
+  downloads = std::make_unique<Downloads>(*device, &words->error);
   return device->note(cudaStreamSynchronize(device->compute), "start");
 }
 
@@ -60,7 +66,7 @@ Backend::~Backend() {
   libraries = Libraries();
   downloads.reset();
   uploads.reset();
-  memory.give(error, sizeof(DeviceError));
+  memory.give(words, sizeof(Words));
   scratch.drop();
   cudaStreamSynchronize(device->compute);
 }
@@ -176,8 +182,9 @@ void execute(void* self, const NsCall* call, NsStatus* status) {
   *status = b.device->lost();
   if (status->code != NS_OK) return;
   const cudaDeviceProp& p = b.device->properties();
-  const Context ctx{b.device->compute,   b.error,   call->op,   p.multiProcessorCount, b.device->arch(), p.sharedMemPerBlockOptin, b.tf32,
-                    b.device->capturing, b.scratch, b.libraries};
+  const Context ctx{
+      b.device->compute,   &b.words->error, call->op,    p.multiProcessorCount, b.device->arch(), p.sharedMemPerBlockOptin, b.tf32,
+      b.device->capturing, b.scratch,       b.libraries, b.words->tickets};
   try {
     *status = b.device->judge(dispatch(ctx, *call));
   } catch (const std::bad_alloc&) {

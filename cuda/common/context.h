@@ -36,6 +36,9 @@ struct Libraries {
   bool noBlas = false, noDnn = false;  // own kernels only
 };
 
+// Counters of Context::tickets.
+constexpr int64_t kTickets = 4096;
+
 struct Context {
   cudaStream_t stream;
   DeviceError* error;  // in device memory
@@ -47,6 +50,8 @@ struct Context {
   bool capturing;         // nothing may synchronize, allocate or copy from pageable memory
   Scratch& memory;
   Libraries& libraries;
+  // Device memory, zero between kernels: a kernel that counts its blocks there leaves zeros behind. Null: there are none.
+  unsigned* tickets = nullptr;
 
   template <class T>
   T* scratch(int slot, size_t n) const {

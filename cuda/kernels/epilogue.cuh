@@ -52,17 +52,35 @@ struct Epilogue {
       default: static_cast<float*>(p)[at] = v;
     }
   }
-  template <class T>
-  __device__ static void read4(const void* p, int64_t at, float (&v)[4]) {
-    const Pack<T, 4> from = loadPack<4>(static_cast<const T*>(p) + at);
+  // Four values as they lie in memory: converting them is what waits for the load.
+  struct Raw {
+    unsigned word[4];
+  };
+  __device__ static Raw readRaw(const void* p, DType type, int64_t at) {
+    Raw r{};
+    if (type == DType::f32) {
+      const Pack<unsigned, 4> from = loadPack<4>(static_cast<const unsigned*>(p) + at);
 #pragma unroll
-    for (int i = 0; i < 4; i++) v[i] = toFloat(from.v[i]);
+      for (int i = 0; i < 4; i++) r.word[i] = from.v[i];
+    } else {
+      const Pack<unsigned, 2> from = loadPack<2>(static_cast<const unsigned*>(p) + at / 2);
+      r.word[0] = from.v[0];
+      r.word[1] = from.v[1];
+    }
+    return r;
   }
-  __device__ static void read4(const void* p, DType type, int64_t at, float (&v)[4]) {
+  template <class T>
+  __device__ static void convert(const Raw& r, float (&v)[4]) {
+    T from[4];
+    memcpy(from, r.word, sizeof(from));
+#pragma unroll
+    for (int i = 0; i < 4; i++) v[i] = toFloat(from[i]);
+  }
+  __device__ static void convert(const Raw& r, DType type, float (&v)[4]) {
     switch (type) {
-      case DType::f16: return read4<f16>(p, at, v);
-      case DType::bf16: return read4<bf16>(p, at, v);
-      default: return read4<float>(p, at, v);
+      case DType::f16: return convert<f16>(r, v);
+      case DType::bf16: return convert<bf16>(r, v);
+      default: return convert<float>(r, v);
     }
   }
   template <class T>
@@ -80,28 +98,37 @@ struct Epilogue {
     }
   }
 
-  // The product's columns col..col+3 of a row, as many of them as lie before n; col is a multiple of 4.
-  __device__ void store(int z, int row, int col, int n, const float (&product)[4]) const {
+  // Whether every column belongs to four that are loaded and stored at once; otherwise columns are taken one by one.
+  __host__ __device__ bool byFours(int n) const { return packed && n % 4 == 0; }
+
+  // What four columns need beside their product: loaded apart from their store, several loads can be under way.
+  struct Beside {
+    Raw bias, gate, residual;
+  };
+  __device__ Beside load(int z, int row, int col) const {
+    Beside r{};
+    if (bias) r.bias = readRaw(bias, DType::f32, col);
+    if (gate) r.gate = readRaw(gate, DType::f32, gateAt(row, col));
+    if (residual) r.residual = readRaw(residual, residualType, z * batch + row * pitch + col);
+    return r;
+  }
+  __device__ void store(int z, int row, int col, const Pack<float, 4>& product, const Beside& beside) const {
+    float v[4], b[4], g[4] = {1, 1, 1, 1}, r[4];
+    convert<float>(beside.bias, b);
+    if (gate) convert<float>(beside.gate, g);
+    convert(beside.residual, residualType, r);
+#pragma unroll
+    for (int i = 0; i < 4; i++) v[i] = finish(product.v[i], b[i], g[i], r[i]);
+    write4(y, yType, z * batch + row * pitch + col, v);
+  }
+  __device__ void storeOne(int z, int row, int col, float product) const {
     const int64_t at = z * batch + row * pitch + col;
-    const int64_t gateAt = gate && gateStride ? row / gateRows * gateStride + col : col;
-    if (packed && col + 4 <= n) {
-      float v[4], b[4] = {0, 0, 0, 0}, g[4] = {1, 1, 1, 1}, r[4] = {0, 0, 0, 0};
-      if (bias) read4<float>(bias, col, b);
-      if (gate) read4<float>(gate, gateAt, g);
-      if (residual) read4(residual, residualType, at, r);
-#pragma unroll
-      for (int i = 0; i < 4; i++) v[i] = finish(product[i], b[i], g[i], r[i]);
-      return write4(y, yType, at, v);
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      if (col + i >= n) break;
-      const float r = residual ? read(residual, residualType, at + i) : 0.0f;
-      write(y, yType, at + i, finish(product[i], bias ? bias[col + i] : 0.0f, gate ? gate[gateAt + i] : 1.0f, r));
-    }
+    const float r = residual ? read(residual, residualType, at) : 0.0f;
+    write(y, yType, at, finish(product, bias ? bias[col] : 0.0f, gate ? gate[gateAt(row, col)] : 1.0f, r));
   }
 
  private:
+  __device__ int64_t gateAt(int row, int col) const { return gateStride ? row / gateRows * gateStride + col : col; }
   __device__ float finish(float v, float b, float g, float r) const {
     v = product(alpha * g, activate(act, v + b));  // not fused with the sum: the bits of gate_residual
     return residual ? v + beta * r : v;

@@ -5,6 +5,7 @@
 
 #include "cuda/common/launch.h"
 #include "cuda/kernels/gemm.h"
+#include "cuda/kernels/gemm_sum.cuh"
 #include "cuda/kernels/gemm_tile.cuh"
 #include "cuda/kernels/walk.h"
 
@@ -21,6 +22,23 @@ int64_t tiles(const Gemm& g) {
   return divUp(g.m, T::kM) * divUp(g.n, T::kN) * g.batch;
 }
 
+// Parts of a tile that its last block may sum.
+template <class T>
+int64_t mostAlone(const Gemm& g) {
+  return kMostAlone / (std::clamp<int64_t>(g.m, 1, T::kM) * T::kN * 4);
+}
+
+bool sumsAlone(const Context& ctx, const Gemm& g, const Plan& p) {
+  const auto fits = [&](auto tile, int64_t count) { return count <= kTickets && p.splits <= mostAlone<decltype(tile)>(g); };
+  if (!ctx.tickets) return false;
+  switch (p.size) {
+    case Size::small: return fits(Small(), tiles<Small>(g));
+    case Size::few: return fits(Few(), tiles<Few>(g));
+    case Size::large: return fits(Large(), tiles<Large>(g));
+    default: return fits(Medium(), tiles<Medium>(g));
+  }
+}
+
 // Parts of k that bring `blocks` to about `wanted`, none shorter than `shortest`.
 int splitsFor(const Gemm& g, int64_t blocks, int64_t wanted, int64_t shortest) {
   if (g.k < kShortest) return 1;
@@ -28,26 +46,23 @@ int splitsFor(const Gemm& g, int64_t blocks, int64_t wanted, int64_t shortest) {
   return static_cast<int>(std::max<int64_t>(1, std::min({wanted / std::max<int64_t>(1, blocks), g.k / shortest, room, int64_t{64}})));
 }
 
-// row: quads of a row; lines: rows of a product.
-__global__ void sumParts(const float* partial, int splits, int64_t part, int64_t quads, int n, Divider row, Divider lines, Epilogue e) {
-  const bool packed = n % 4 == 0;
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < quads;
+// A thread per step: `width` columns of a row. row: steps of a row; lines: rows of a product.
+template <int WIDTH>
+__global__ void sumParts(const float* partial, Parts parts, int64_t steps, int n, Divider row, Divider lines, Epilogue e) {
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < steps;
        i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
-    const int64_t line = row.quotient(i), z = lines.quotient(line);
-    const int col = static_cast<int>(i - line * row.d) * 4;
-    const float* from = partial + line * n + col;
-    float v[4] = {0, 0, 0, 0};
-#pragma unroll 4
-    for (int s = 0; s < splits; s++, from += part) {
-      if (packed) {
-        const Pack<float, 4> p = loadPack<4>(from);
-#pragma unroll
-        for (int j = 0; j < 4; j++) v[j] += p.v[j];
-      } else {
-        for (int j = 0; j < 4 && col + j < n; j++) v[j] += from[j];
-      }
+    const int64_t line = row.quotient(i);
+    const int z = static_cast<int>(lines.quotient(line)), y = static_cast<int>(line - z * lines.d);
+    const int col = static_cast<int>(i - line * row.d) * WIDTH;
+    if constexpr (WIDTH == 1) {
+      e.storeOne(z, y, col, sumOne(partial + line * n + col, parts));
+    } else {
+      const float* const from[1] = {partial + line * n + col};
+      Pack<float, 4> v[1];
+      const Epilogue::Beside beside = e.load(z, y, col);
+      sumQuads(from, parts, v);
+      e.store(z, y, col, v[0], beside);
     }
-    e.store(static_cast<int>(z), static_cast<int>(line - z * lines.d), col, n, v);
   }
 }
 
@@ -104,6 +119,10 @@ Plan plan(const Context& ctx, const Gemm& g) {
     p.size = Size::small;
     return split(p, g.k, splitsFor(g, tiles<Small>(g), 4 * sms, 128));
   }
+  if (g.m <= Few::kM && g.alongA && g.alongB && p.fast && halves(g) && tiles<Medium>(g) < 2 * sms) {
+    p.size = Size::few;
+    return split(p, g.k, splitsFor(g, tiles<Few>(g), 4 * sms, 256));
+  }
   if (p.fast && g.m > Medium::kM && g.n > Medium::kN) {
     const int splits = splitsFor(g, tiles<Large>(g), 2 * sms, 512);
     if (tiles<Large>(g) * splits >= sms) {
@@ -111,7 +130,10 @@ Plan plan(const Context& ctx, const Gemm& g) {
       return split(p, g.k, tiles<Large>(g) >= sms ? 1 : splits);
     }
   }
-  return split(p, g.k, tiles<Medium>(g) >= sms ? 1 : splitsFor(g, tiles<Medium>(g), 4 * sms, 256));
+  if (tiles<Medium>(g) >= sms) return split(p, g.k, 1);
+  const int splits = splitsFor(g, tiles<Medium>(g), 4 * sms, 256);
+  const bool enough = tiles<Medium>(g) * mostAlone<Medium>(g) * 2 >= 3 * sms;  // blocks, without more parts than one of them can sum
+  return split(p, g.k, enough ? static_cast<int>(std::min<int64_t>(splits, mostAlone<Medium>(g))) : splits);
 }
 
 Status widen(const Context& ctx, Gemm& g, int64_t least) {
@@ -126,13 +148,14 @@ Status widen(const Context& ctx, Gemm& g, int64_t least) {
 }
 
 Status sumPartial(const Context& ctx, const float* partial, int splits, int64_t batch, int64_t m, int64_t n, const Epilogue& e) {
-  const int64_t perRow = divUp(n, 4), quads = batch * m * perRow;
-  if (quads == 0) return Status();
+  const bool fours = e.byFours(static_cast<int>(n));
+  const int64_t perRow = fours ? n / 4 : n, steps = batch * m * perRow;
+  if (steps == 0) return Status();
   Shape shape;
-  shape.grid = gridFor(ctx, divUp(quads, 128));
+  shape.grid = gridFor(ctx, divUp(steps, 128));
   shape.block = dim3(128);
-  return launch(ctx, sumParts, shape, partial, splits, batch * m * n, quads, static_cast<int>(n), Divider(perRow, quads), Divider(m, quads),
-                e);
+  return launch(ctx, fours ? sumParts<4> : sumParts<1>, shape, partial, Parts{splits, batch * m * n}, steps, static_cast<int>(n),
+                Divider(perRow, steps), Divider(m, steps), e);
 }
 
 Status enqueue(const Context& ctx, const Gemm& g) { return enqueue(ctx, g, plan(ctx, g)); }
@@ -144,11 +167,14 @@ Status enqueue(const Context& ctx, const Gemm& g, Plan p) {
     return failure(NS_UNSUPPORTED, "a product of %lld x %lld over %lld is too large for this device", static_cast<long long>(g.m),
                    static_cast<long long>(g.n), static_cast<long long>(g.k));
   }
-  if (p.splits > 1) p.partial = ctx.scratch<float>(0, static_cast<size_t>(p.splits * g.batch * g.m * g.n));
+  if (p.splits > 1) {
+    p.partial = ctx.scratch<float>(0, static_cast<size_t>(p.splits * g.batch * g.m * g.n));
+    if (sumsAlone(ctx, g, p)) p.tickets = ctx.tickets;
+  }
   const Status s = g.alongA   ? g.alongB ? runMath<true, true>(ctx, g, p) : runMath<true, false>(ctx, g, p)
                      : g.alongB ? failure(NS_INTERNAL, "no product of columns by rows")
                               : runMath<false, false>(ctx, g, p);
-  if (!s.ok() || p.splits == 1) return s;
+  if (!s.ok() || p.splits == 1 || p.tickets) return s;
   return sumPartial(ctx, p.partial, p.splits, g.batch, g.m, g.n, g.epilogue);
 }
 

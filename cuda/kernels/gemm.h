@@ -1,5 +1,6 @@
 // The GEMM family as the ops call it: C = A B for any dtypes, alignment and size, with the epilogue of epilogue.cuh.
-// Summation: along k in order, in f32; where the tiles alone cannot fill the device, k is split and the parts are summed in order.
+// Summation: along k in order, in f32; where the tiles alone cannot fill the device, k is split and the parts are summed in order, by the
+// same launch where few bytes are left to add (gemm_sum.cuh).
 #pragma once
 #include "cuda/common/context.h"
 #include "cuda/kernels/epilogue.cuh"
@@ -15,13 +16,14 @@ struct Gemm {
   Epilogue epilogue;
 };
 
-enum class Size { small, medium, large };
+enum class Size { small, few, medium, large };
 struct Plan {
   Size size = Size::medium;
   bool fast = false;  // both operands can be copied asynchronously
   int depth = 0;      // k of one split, a multiple of 64
   int splits = 1;
   float* partial = nullptr;
+  unsigned* tickets = nullptr;  // the product sums its parts itself
 };
 
 // Both operands f16 or both bf16: tensor cores take them as they are. Everything else is computed from f32.

@@ -7,6 +7,7 @@
 #include "cuda/common/shared.h"
 #include "cuda/kernels/epilogue.cuh"
 #include "cuda/kernels/gemm_load.cuh"
+#include "cuda/kernels/gemm_sum.cuh"
 #include "cuda/kernels/gemm_warp.cuh"
 
 namespace ns::cuda::gemm {
@@ -20,6 +21,7 @@ struct Product {
   float* partial = nullptr;  // [split][batch][m][n], aligned to 16, instead of the epilogue
   int tilesM = 0, tilesN = 0;
   Epilogue epilogue;
+  unsigned* tickets = nullptr;  // [batch][tile]: the last block of a tile sums the parts; null: they stay in `partial`
 };
 
 // The part of a thread in copying one operand: the same chunk of several lines (along k), or of several k.
@@ -89,18 +91,84 @@ __device__ inline void mainloop(W& warp, char* shared, const A& a, const B& b, i
   __syncthreads();
 }
 
-// The warps' registers as rows in shared memory, then store(row, column, four values) with rows and columns of the tile.
-template <class T, class W, class F>
-__device__ inline void storeTile(const W& warp, char* shared, F store) {
+// The warps' registers as rows in shared memory.
+template <class T, class W>
+__device__ inline void keepTile(const W& warp, char* shared) {
   float* rows = reinterpret_cast<float*>(shared);
   const int index = static_cast<int>(threadIdx.x) / kWarp;
   const int warpM = index / T::kWarpsN * T::kWarpM, warpN = index % T::kWarpsN * T::kWarpN;
   warp.each([&](int row, int col, float v) { rows[stored<T::kN>(warpM + row, warpN + col)] = v; });
   __syncthreads();
+}
+
+// A tile in the product: its first row and column, and what of it lies inside.
+struct Place {
+  int z, m0, n0, m, n;
+};
+
+// The tile as it was kept, to rows of `pitch` elements.
+template <class T>
+__device__ inline void storePart(const char* shared, const Place& at, float* to, int pitch) {
+  const float* rows = reinterpret_cast<const float*>(shared);
+  const bool packed = pitch % 4 == 0;
   for (int i = static_cast<int>(threadIdx.x); i < T::kM * T::kN / 4; i += T::kThreads) {
     const int row = i / (T::kN / 4), col = i % (T::kN / 4) * 4;
+    if (row >= at.m || col >= at.n) continue;
     const Pack<float, 4> v = loadPack<4>(rows + stored<T::kN>(row, col));
-    store(row, col, v.v);
+    float* own = to + static_cast<int64_t>(row) * pitch + col;
+    if (packed) {
+      storePack(own, v);
+      continue;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      if (col + j < at.n) own[j] = v.v[j];
+    }
+  }
+}
+
+// The epilogue over the tile as it was kept, or over the sum of its parts where partial (of its first element) is not null. A thread has
+// two times four columns at once: the latency of their loads is most of the time where rows are few.
+template <class T>
+__device__ inline void finishTile(const char* shared, const Place& at, const float* partial, int pitch, const Parts& parts,
+                                  const Epilogue& e) {
+  constexpr int kTogether = T::kM < 64 ? 1 : 2;  // few rows: one is all that a thread has
+  static_assert(T::kM * T::kN / 4 % (kTogether * T::kThreads) == 0, "every thread has as many");
+  const float* rows = reinterpret_cast<const float*>(shared);
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < T::kM * T::kN / 4; i += kTogether * T::kThreads) {
+    Pack<float, 4> v[kTogether];
+    Epilogue::Beside beside[kTogether];
+    int row[kTogether], col[kTogether];
+    const float* from[kTogether];
+#pragma unroll
+    for (int j = 0; j < kTogether; j++) {
+      row[j] = (i + j * T::kThreads) / (T::kN / 4);
+      col[j] = (i + j * T::kThreads) % (T::kN / 4) * 4;
+      const bool inside = row[j] < at.m && col[j] < at.n;
+      if (inside) beside[j] = e.load(at.z, at.m0 + row[j], at.n0 + col[j]);
+      from[j] = inside ? partial + static_cast<int64_t>(row[j]) * pitch + col[j] : nullptr;
+      if (!partial) v[j] = loadPack<4>(rows + stored<T::kN>(row[j], col[j]));
+    }
+    if (partial) sumQuads(from, parts, v);
+#pragma unroll
+    for (int j = 0; j < kTogether; j++) {
+      if (row[j] < at.m && col[j] < at.n) e.store(at.z, at.m0 + row[j], at.n0 + col[j], v[j], beside[j]);
+    }
+  }
+}
+
+// The same by single columns, for the few products whose rows are not aligned.
+template <class T>
+__device__ inline void finishTileByOnes(const char* shared, const Place& at, const float* partial, int pitch, const Parts& parts,
+                                        const Epilogue& e) {
+  const float* rows = reinterpret_cast<const float*>(shared);
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < T::kM * T::kN; i += T::kThreads) {
+    const int row = i / T::kN, col = i % T::kN;
+    if (row >= at.m || col >= at.n) continue;
+    const float v = partial ? sumOne(partial + static_cast<int64_t>(row) * pitch + col, parts) : rows[stored<T::kN>(row, col)];
+    e.storeOne(at.z, at.m0 + row, at.n0 + col, v);
   }
 }
 
@@ -124,18 +192,17 @@ __global__ void __launch_bounds__(T::kThreads, 512 / T::kThreads) product(Produc
   p.b.batch(z);
   Warp<Math, T, A::kAlongK, B::kAlongK> warp;
   mainloop<Math, T>(warp, shared, p.a, p.b, m0, n0, k0, k1);
-  storeTile<T>(warp, shared, [&](int row, int col, const float(&v)[4]) {
-    row += m0;
-    col += n0;
-    if (row >= p.m || col >= p.n) return;
-    if (!p.partial) return p.epilogue.store(z, row, col, p.n, v);
-    float* to = p.partial + ((static_cast<int64_t>(split) * gridDim.z + z) * p.m + row) * p.n + col;
-    if (p.n % 4 == 0) return storePack(to, Pack<float, 4>{{v[0], v[1], v[2], v[3]}});
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      if (col + i < p.n) to[i] = v[i];
-    }
-  });
+  keepTile<T>(warp, shared);
+  const Place at{z, m0, n0, p.m - m0, p.n - n0};
+  const Parts parts{static_cast<int>(gridDim.y), static_cast<int64_t>(gridDim.z) * p.m * p.n};
+  float* partial = nullptr;
+  if (p.partial) {
+    partial = p.partial + (static_cast<int64_t>(z) * p.m + m0) * p.n + n0;
+    storePart<T>(shared, at, partial + split * parts.step, p.n);
+    if (!p.tickets || !lastOf(p.tickets + static_cast<int64_t>(z) * gridDim.x + blockIdx.x, gridDim.y)) return;
+  }
+  if (p.epilogue.byFours(p.n)) return finishTile<T>(shared, at, partial, p.n, parts, p.epilogue);
+  finishTileByOnes<T>(shared, at, partial, p.n, parts, p.epilogue);
 }
 
 template <class Math, class T, class A, class B>

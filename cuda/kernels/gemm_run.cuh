@@ -16,6 +16,9 @@ Status runTile(const Context& ctx, const Plan& plan, Product<A, B>& p, int batch
   if constexpr (ALONG_A && ALONG_B && (kHalf ? kFast : !Math::kTensor)) {
     if (plan.size == Size::small) return start<Math, Small>(ctx, p, plan.splits, batch);
   }
+  if constexpr (ALONG_A && ALONG_B && kHalf && kFast) {
+    if (plan.size == Size::few) return start<Math, Few>(ctx, p, plan.splits, batch);
+  }
   if constexpr (kFast) {
     if (plan.size == Size::large) return start<Math, Large>(ctx, p, plan.splits, batch);
   }
@@ -28,7 +31,8 @@ Status runSome(const Context& ctx, const Gemm& g, const Plan& plan) {
   const int m = static_cast<int>(g.m), n = static_cast<int>(g.n), k = static_cast<int>(g.k);
   const int linesA = ALONG_A ? m : k, widthA = ALONG_A ? k : m, linesB = ALONG_B ? n : k, widthB = ALONG_B ? k : n;
   const auto go = [&](const auto& a, const auto& b) {
-    Product<std::decay_t<decltype(a)>, std::decay_t<decltype(b)>> p{a, b, m, n, k, plan.depth, plan.partial, 0, 0, g.epilogue};
+    Product<std::decay_t<decltype(a)>, std::decay_t<decltype(b)>> p{a, b, m,          n,           k, plan.depth, plan.partial,
+                                                                    0, 0, g.epilogue, plan.tickets};
     return runTile<Math, ALONG_A, ALONG_B>(ctx, plan, p, static_cast<int>(g.batch));
   };
   if (plan.fast) return go(Fast<ALONG_A>::of(g.a, linesA, widthA), Fast<ALONG_B>::of(g.b, linesB, widthB));

@@ -40,7 +40,10 @@ struct Tile {
 };
 using Large = Tile<128, 128, 64, 32, 64, 4>;
 using Medium = Tile<64, 64, 32, 32, 64, 4>;
-using Small = Tile<16, 64, 16, 16, 128, 4>;  // few rows: the time is that of streaming the weights
+// Few rows: the time is that of streaming the weights, so what counts is their bytes under way: at 4 blocks of 3 steps on an SM, 96 KiB
+// with Small and 48 KiB with Few. Medium has 48 KiB too, but half as many tiles to give out.
+using Small = Tile<16, 64, 16, 16, 128, 4>;
+using Few = Tile<64, 32, 32, 16, 128, 4>;
 
 // Byte offset of a chunk in a tile whose lines run along k.
 template <int ROW>

@@ -60,7 +60,8 @@ struct Warp<Math, T, ALONG_A, ALONG_B, true> {
   float c[kRows][kCols][4] = {};
 
   __device__ void multiply(const char* a, const char* b, int warpM, int warpN) {
-#pragma unroll
+    constexpr int kUnroll = sizeof(E) == 4 && !ALONG_B ? 1 : T::kRowBytes / 32;  // tf32 across k: offsets of more steps would spill
+#pragma unroll kUnroll
     for (int step = 0; step < T::kRowBytes / 32; step++) {
       unsigned fa[kRows][4];
 #pragma unroll

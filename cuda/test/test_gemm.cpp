@@ -1,11 +1,16 @@
 // The GEMM family against plain double loops: every tile, layout, kind of product and dtype, with and without a split of k, aligned or not;
-// and the shared memory accesses of the tiles, counted on the host: no bank conflicts.
+// the sum of a split's parts by the last block of a tile against a kernel of its own; and the shared memory accesses of the tiles, counted
+// on the host: no bank conflicts.
+#include <algorithm>
 #include <set>
 
 #include "cuda/kernels/column_sums.h"
 #include "cuda/kernels/gemm.h"
 #include "cuda/kernels/gemm_tile.cuh"
 #include "cuda/test/device_check.h"
+#ifdef NS_EMULATED
+#include "cuda/emulation/control.h"
+#endif
 
 using namespace ns;
 using namespace ns::cuda;
@@ -18,6 +23,20 @@ GrowingScratch memory;
 Libraries libraries;
 
 Context context(int sms) { return Context{nullptr, nullptr, 0, sms, 90, 227 * 1024, false, false, memory, libraries}; }
+
+struct Tickets {
+  Tickets() {
+    cudaMalloc(&data, sizeof(unsigned) * kTickets);
+    cudaMemset(data, 0, sizeof(unsigned) * kTickets);
+  }
+  ~Tickets() { cudaFree(data); }
+  bool zero() const {
+    std::vector<unsigned> now(kTickets, 1);
+    cudaMemcpy(now.data(), data, sizeof(unsigned) * kTickets, cudaMemcpyDeviceToHost);
+    return std::count(now.begin(), now.end(), 0u) == kTickets;
+  }
+  unsigned* data = nullptr;
+};
 
 // --- bank conflicts -------------------------------------------------------------------------------------------------------------------
 
@@ -142,6 +161,7 @@ void conflicts() {
   conflictsAcrossK<bf16, 128>("16 bit, 128");
   conflictsAcrossK<float, 64>("f32, 64");
   conflictsAcrossK<float, 128>("f32, 128");
+  conflictsOfStore<32>("32");
   conflictsOfStore<64>("64");
   conflictsOfStore<128>("128");
 }
@@ -216,10 +236,11 @@ void everyPlan(const Case& c, std::mt19937& rng) {
   Operands o(c, rng);
   const Plan chosen = plan(ctx, o.g);
   product(ctx, c, o, chosen);
-  for (const Size size : {Size::small, Size::medium, Size::large}) {
+  for (const Size size : {Size::small, Size::few, Size::medium, Size::large}) {
     for (const bool fast : {true, false}) {
       if (fast && !chosen.fast) continue;
       if (size == Size::large && !fast) continue;
+      if (size == Size::few && !(c.alongA && c.alongB && fast && halves(o.g))) continue;
       if (size == Size::small && !(c.alongA && c.alongB && (fast || !halves(o.g)))) continue;
       for (const int splits : {1, 3}) {
         Plan p;
@@ -297,7 +318,8 @@ void sameBits() {
     const Case c{16, 64, 256, t, t, DType::f32};
     Operands o(c, rng);
     std::vector<double> first;
-    for (const Size size : {Size::small, Size::medium, Size::large}) {
+    for (const Size size : {Size::small, Size::few, Size::medium, Size::large}) {
+      if (size == Size::few && t == DType::f32) continue;
       Plan p;
       p.size = size;
       p.fast = true;
@@ -307,6 +329,112 @@ void sameBits() {
       check(got == first, "tiles give other bits", text(c, p));
     }
   }
+}
+
+bool sameBits(const std::vector<double>& a, const std::vector<double>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
+}
+
+// What linear adds to a product: a bias, a gate per three rows, a residual of another type, an activation.
+struct Decorated {
+  Decorated(const Case& c, std::mt19937& rng)
+      : o(c, rng), bias({c.n}, DType::f32), gate({c.batch * c.m, c.n}, DType::f32), residual({c.batch, c.m, c.n}, DType::bf16) {
+    bias.random(rng), gate.random(rng), residual.random(rng);
+    Epilogue& e = o.g.epilogue;
+    e.bias = static_cast<const float*>(bias.data());
+    e.gate = static_cast<const float*>(gate.data());
+    e.gateStride = c.n;
+    e.gateRows = 3;
+    e.residual = residual.data();
+    e.residualType = DType::bf16;
+    e.act = Activation::gelu;
+    e.pack();
+  }
+  Operands o;
+  Buffer bias, gate, residual;
+};
+
+std::vector<double> bitsOf(const Context& ctx, Operands& o, const Plan& p) {
+  cudaMemset(o.y.data(), 0xff, static_cast<size_t>(o.y.count()) * dtypeSize(o.y.type()));
+  check(enqueue(ctx, o.g, p).ok() && cudaStreamSynchronize(ctx.stream) == cudaSuccess, "sum of parts");
+  return o.y.get();
+}
+
+// The last block of a tile gives the bits of the kernel that sums, whichever block that is, and leaves the tickets at zero.
+void lastBlockSums(const Case& c, Size size, bool fast, std::mt19937& rng) {
+  const Context apart = context(4);
+  Context alone = apart;
+  const Tickets tickets;
+  alone.tickets = tickets.data;
+  Decorated d(c, rng);
+  for (const int splits : {2, 3, 9, 20}) {
+    Plan p;
+    p.size = size;
+    p.fast = fast;
+    p = split(p, c.k, splits);
+    const std::vector<double> want = bitsOf(apart, d.o, p);
+    const std::string what = text(c, p);
+    const auto both = [&](const char* order) {
+      check(sameBits(bitsOf(alone, d.o, p), want) && d.o.y.guarded(), "parts summed by the last block", what + order);
+      check(tickets.zero(), "tickets", what + order);
+    };
+    both(" in order");
+#ifdef NS_EMULATED
+    using ns::emulation::Order;
+    ns::emulation::setOrder(Order::descending);
+    both(" descending");
+    for (const unsigned seed : {1u, 2u, 3u}) {
+      ns::emulation::setOrder(Order::shuffled, seed);
+      both(" shuffled");
+    }
+    ns::emulation::setOrder(Order::ascending);
+#endif
+  }
+}
+
+// Recorded once and replayed, between other products that count on the same tickets.
+void replayedSums(std::mt19937& rng) {
+  Context ctx = context(4);
+  const Tickets tickets;
+  ctx.tickets = tickets.data;
+  const Case c{8, 96, 1280, DType::bf16, DType::bf16, DType::f32};
+  Operands o(c, rng), other(c, rng);
+  const Plan p = plan(ctx, o.g);
+  const std::vector<double> want = bitsOf(ctx, o, p), wantOther = bitsOf(ctx, other, p);
+  check(p.splits > 1, "a split to replay");
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t run = nullptr;
+  check(cudaStreamCreate(&stream) == cudaSuccess && cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess, "capture");
+  ctx.stream = stream;
+  const bool recorded = enqueue(ctx, o.g, p).ok() && enqueue(ctx, other.g, p).ok();
+  size_t nodes = 0;
+  check(recorded && cudaStreamEndCapture(stream, &graph) == cudaSuccess, "recorded");
+  check(cudaGraphGetNodes(graph, nullptr, &nodes) == cudaSuccess && nodes == 2, "one launch per product", std::to_string(nodes));
+  check(cudaGraphInstantiate(&run, graph, 0) == cudaSuccess, "instantiated");
+  for (int i = 0; i < 3; i++) {
+    check(sameBits(bitsOf(ctx, other, p), wantOther), "between replays");
+    cudaMemset(o.y.data(), 0xff, static_cast<size_t>(o.y.count()) * 4);
+    check(cudaGraphLaunch(run, stream) == cudaSuccess && cudaStreamSynchronize(stream) == cudaSuccess, "replay");
+    check(sameBits(o.y.get(), want) && tickets.zero(), "replayed sums");
+  }
+  cudaGraphExecDestroy(run);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+}
+
+void sumsOfParts() {
+  std::mt19937 rng(8);
+  const DType f32 = DType::f32, f16 = DType::f16, bf = DType::bf16;
+  lastBlockSums({2, 80, 1300, bf, bf, bf}, Size::small, false, rng);
+  lastBlockSums({8, 96, 1280, f16, f16, f32}, Size::small, true, rng);
+  lastBlockSums({5, 33, 1280, f32, bf, f32}, Size::small, false, rng);
+  lastBlockSums({18, 72, 1280, bf, bf, f16}, Size::few, true, rng);
+  lastBlockSums({50, 34, 1280, bf, bf, f32, true, true, 2}, Size::few, true, rng);
+  lastBlockSums({70, 68, 700, f32, f32, f32}, Size::medium, true, rng);
+  lastBlockSums({20, 66, 700, f16, bf, bf, true, true, 1, 1}, Size::medium, false, rng);
+  lastBlockSums({144, 136, 1300, bf, bf, f32, false, false}, Size::large, true, rng);
+  replayedSums(rng);
 }
 
 void columnSums() {
@@ -338,7 +466,12 @@ void plans() {
   check(of(2, 1024, 1024).size == Size::small && of(2, 1024, 1024).splits > 1, "few rows");
   check(of(4096, 4096, 1024).size == Size::large && of(4096, 4096, 1024).splits == 1, "many rows");
   check(of(1024, 1024, 10880, true).size == Size::large && of(1024, 1024, 10880, true).splits > 1, "weight gradient");
+  check(of(18, 1024, 1024).size == Size::few && of(64, 3072, 1024).size == Size::few, "more rows");
   check(of(128, 1024, 1024).size == Size::medium, "some rows");
+  check(of(72, 1024, 4096).splits == 8 && of(64, 1024, 4096).splits == 16, "no more parts than the last block of a tile can sum");
+  Gemm none;
+  none.a.type = none.b.type = DType::bf16, none.n = 5, none.k = 3;
+  check(plan(ctx, none).splits == 1, "no rows");
   for (const int64_t k : {1, 64, 65, 1000, 4096}) {
     for (const int s : {1, 2, 7, 64}) {
       const Plan p = split({}, k, s);
@@ -355,6 +488,7 @@ int main() {
   columnSums();
   products();
   sameBits();
+  sumsOfParts();
   manyBatches();
   return ns::test::finish();
 }
