@@ -47,6 +47,7 @@ HWY_INLINE AttV AttExp2(AttV x) {
 // max(|x|, eps) as F.normalize takes it.
 HWY_INLINE float AttNorm(const float* x, int64_t c) {
   const AttF d;
+  const hn::CappedTag<float, 1> one;
   const int64_t N = AttLanes();
   AttV sum = hn::Zero(d);
   int64_t i = 0;
@@ -58,14 +59,16 @@ HWY_INLINE float AttNorm(const float* x, int64_t c) {
     const AttV v = LoadPart(d, x + i, static_cast<size_t>(c - i), 0.0f);
     sum = hn::MulAdd(v, v, sum);
   }
-  const AttV norm = hn::Sqrt(hn::SumOfLanes(d, sum));
-  return std::max(hn::GetLane(norm), 1e-12f);
+  // The root of one lane: that of a vector takes many times as long.
+  const float norm = hn::GetLane(hn::Sqrt(hn::Set(one, hn::GetLane(hn::SumOfLanes(d, sum)))));
+  return std::max(norm, 1e-12f);
 }
 
-HWY_INLINE void AttNormalize(const float* x, float* y, int64_t c) {
+// y = x / |x| * factor
+HWY_INLINE void AttNormalize(const float* x, float* y, int64_t c, float factor = 1.0f) {
   const AttF d;
-  const AttV norm = hn::Set(d, AttNorm(x, c));
-  Map(d, x, y, c, [&](AttV v) { return hn::Div(v, norm); });
+  const AttV scale = hn::Set(d, factor / AttNorm(x, c));
+  Map(d, x, y, c, [&](AttV v) { return hn::Mul(v, scale); });
 }
 
 // One cached row as f32; y has room for whole vectors, x only for c values.

@@ -12,7 +12,6 @@
 // clang-format on
 #include <cmath>
 
-#include "hwy/cache_control.h"
 #include "native/cpu/attention_tile-inl.h"
 #include "native/cpu/context.h"
 
@@ -52,12 +51,6 @@ AttParts AttCarve(float* base, int64_t rows, int64_t c) {
 
 size_t AttScratch(int64_t rows, int64_t c) { return AttCarve(nullptr, rows, c).floats; }
 
-constexpr int64_t kAttAhead = 6;  // rows: their distance in qkv and y is beyond what a core prefetches by itself
-
-HWY_INLINE void AttPrefetch(const float* p, int64_t n) {
-  for (int64_t i = 0; i < n; i += 16) hwy::Prefetch(p + i);
-}
-
 // Query rows, normalised and scaled, as [c][lanes]; lanes behind the last row are zero.
 void AttPackQuery(const AttHead& h, int64_t r0, int64_t rows, int64_t lanes, float* tmp, float* q) {
   const AttF d;
@@ -74,12 +67,12 @@ void AttPackQuery(const AttHead& h, int64_t r0, int64_t rows, int64_t lanes, flo
         continue;
       }
       const float* from = h.qkv + (r0 + t + r) * h.stride;
-      if (t + r + kAttAhead < rows) AttPrefetch(from + kAttAhead * h.stride, c);
+      if (t + r + kAttSoon < rows) AttFetch(from + kAttSoon * h.stride, c * 4);
       if (h.normalize) {
-        AttNormalize(from, to, c);
-        from = to;
+        AttNormalize(from, to, c, h.factor);
+      } else {
+        Map(d, from, to, c, [&](AttV v) { return hn::Mul(v, factor); });
       }
-      Map(d, from, to, c, [&](AttV v) { return hn::Mul(v, factor); });
     }
     if (some == 4) {
       AttTranspose4(four, c, q + t, lanes);
@@ -88,6 +81,26 @@ void AttPackQuery(const AttHead& h, int64_t r0, int64_t rows, int64_t lanes, flo
     for (int64_t i = 0; i < c; i++) {
       for (int64_t r = 0; r < some; r++) q[i * lanes + t + r] = four[r][i];
     }
+  }
+}
+
+// Writes the new keys (normalised if asked) and values of rows [j0, j1) to the cache.
+void AttAppend(const AttHead& h, int64_t j0, int64_t j1, float* tmp) {
+  const AttF d;
+  const int64_t c = h.width, bytes = c * static_cast<int64_t>(dtypeSize(h.cacheType));
+  const bool direct = h.cacheType == DType::f32;
+  const auto copy = [](AttV v) { return v; };
+  for (int64_t j = std::max(j0, h.pos); j < j1; j++) {
+    const float* row = h.qkv + (j - h.pos) * h.stride;
+    if (j + kAttSoon < j1) {
+      AttFetch(row + kAttSoon * h.stride + h.kAt, c * 4);
+      AttFetch(row + kAttSoon * h.stride + h.vAt, c * 4);
+    }
+    float* k = direct ? reinterpret_cast<float*>(h.kCache + j * bytes) : tmp;
+    h.normalize ? AttNormalize(row + h.kAt, k, c) : Map(d, row + h.kAt, k, c, copy);
+    if (!direct) AttStoreRow(h.cacheType, tmp, h.kCache + j * bytes, c);
+    Map(d, row + h.vAt, direct ? reinterpret_cast<float*>(h.vCache + j * bytes) : tmp, c, copy);
+    if (!direct) AttStoreRow(h.cacheType, tmp, h.vCache + j * bytes, c);
   }
 }
 
@@ -143,8 +156,8 @@ HWY_INLINE int64_t AttVisible(const AttHead& h, int64_t row) { return h.visible 
 
 // One tile of V vectors (rows of its lanes real) against n keys from j0 on.
 template <int V>
-void AttTile(const AttHead& h, int64_t row, int64_t rows, int64_t j0, int64_t n, const AttBlock& b, float* s, const float* q, float* o,
-             float* sum, float* max) {
+void AttTile(const AttHead& h, int64_t row, int64_t rows, int64_t j0, int64_t n, const AttBlock& b, AttAhead& ahead, float* s,
+             const float* q, float* o, float* sum, float* max) {
   const int64_t VN = V * AttLanes(), c = h.width;
   HWY_ALIGN float limit[V * hn::MaxLanes(AttF())], alpha[V * hn::MaxLanes(AttF())];
   int64_t least = n, most = n;
@@ -160,10 +173,10 @@ void AttTile(const AttHead& h, int64_t row, int64_t rows, int64_t j0, int64_t n,
     if (most == 0) return;
   }
   const int64_t groups = (most + kAttGroup - 1) / kAttGroup, whole = std::min(groups, b.whole);
-  AttTileScores<V>(q, b.k, c, c, whole, s);
-  if (groups > whole) AttTileScores<V>(q, b.rest, c, c, 1, s + whole * kAttGroup * VN);
+  AttTileScores<V>(q, b.k, c, whole, ahead, s);
+  if (groups > whole) AttTileScores<V>(q, b.rest, c, 1, ahead, s + whole * kAttGroup * VN);
   AttTileSoftmax(s, most, VN, least < most ? limit : nullptr, max, sum, alpha);
-  AttTileValues<V>(s, b.v, b.vStride, most, AttChannels(c) / kAttGroup, alpha, o);
+  AttTileValues<V>(s, b.v, b.vStride, most, AttChannels(c) / kAttGroup, alpha, ahead, o);
 }
 
 // Divides a tile [c][lanes] by its sums and writes it as rows.
@@ -177,7 +190,6 @@ void AttFinish(const AttHead& h, int64_t row, int64_t rows, int64_t lanes, float
   for (int64_t r = 0; r < rows; r += 4) {
     const int64_t some = std::min<int64_t>(4, rows - r);
     float* y = h.y + (row + r) * h.yStride;
-    for (int64_t k = 0; k < 4 && r + 4 + k < rows; k++) AttPrefetch(y + (4 + k) * h.yStride, c);
     int64_t i = 0;
     for (; i + 4 <= c; i += 4) {
       const float* from = o + i * lanes + r;
@@ -193,53 +205,64 @@ void AttFinish(const AttHead& h, int64_t row, int64_t rows, int64_t lanes, float
   }
 }
 
-// Writes the new keys (normalised if asked) and values behind the cached ones.
-void AttAppend(const AttHead& h, float* tmp) {
-  const AttF d;
-  const int64_t c = h.width, bytes = c * static_cast<int64_t>(dtypeSize(h.cacheType));
-  const auto copy = [](AttV v) { return v; };
-  for (int64_t j = h.pos; j < h.keys; j++) {
-    const float* row = h.qkv + (j - h.pos) * h.stride;
-    const bool direct = h.cacheType == DType::f32;
-    if (j + kAttAhead < h.keys) {
-      AttPrefetch(row + kAttAhead * h.stride + h.kAt, c);
-      AttPrefetch(row + kAttAhead * h.stride + h.vAt, c);
-    }
-    float* k = direct ? reinterpret_cast<float*>(h.kCache + j * bytes) : tmp;
-    h.normalize ? AttNormalize(row + h.kAt, k, c) : Map(d, row + h.kAt, k, c, copy);
-    if (!direct) AttStoreRow(h.cacheType, tmp, h.kCache + j * bytes, c);
-    Map(d, row + h.vAt, direct ? reinterpret_cast<float*>(h.vCache + j * bytes) : tmp, c, copy);
-    if (!direct) AttStoreRow(h.cacheType, tmp, h.vCache + j * bytes, c);
+// Query rows [r0, r0 + rows) of one (batch, head), with the scratch that holds them.
+struct AttRange {
+  int64_t r0, rows, lanes, most;  // most: keys that any of them sees
+  AttParts a;
+};
+
+// What to fetch while rows [at, at + real) of the range meet the block from j0 on: in the first block the next tile's queries, in the last
+// one the rows of y, else a part of the new keys and values of the next block and their places in the cache.
+AttAhead AttPlan(const AttHead& h, const AttRange& t, int64_t at, int64_t real, int64_t V, int64_t j0, bool append) {
+  const int64_t c = h.width, bytes = c * 4, width = V * AttLanes(), n = std::min(kAttKeys, t.most - j0), j1 = j0 + n;
+  AttAhead ahead(bytes, (n + AttChannels(c)) / kAttGroup);
+  const int64_t next = at + width;
+  if (j0 == 0) ahead.add(h.qkv + (t.r0 + next) * h.stride, h.stride * 4, std::min(t.rows - next, kAttVectors * AttLanes()));
+  if (j1 == t.most) ahead.add(h.y + (t.r0 + at) * h.yStride, h.yStride * 4, real);
+  const int64_t keys = std::min(kAttKeys, t.most - j1), first = j1 + keys * at / t.lanes, last = j1 + keys * next / t.lanes;
+  if (h.cacheType == DType::f32 && first < h.cached) {
+    ahead.add(h.kCache + first * bytes, bytes, std::min(last, h.cached) - first);
+    ahead.add(h.vCache + first * bytes, bytes, std::min(last, h.cached) - first);
+  }
+  const int64_t fresh = std::max(first, append ? h.pos : h.cached);
+  const float* row = h.qkv + (fresh - h.pos) * h.stride;
+  ahead.add(row + h.kAt, h.stride * 4, last - fresh);
+  ahead.add(row + h.vAt, h.stride * 4, last - fresh);
+  return ahead;
+}
+
+// All tiles of the range against the block of keys from j0 on; the first block packs them, the last one writes them to y.
+void AttBlockTiles(const AttHead& h, const AttRange& t, int64_t j0, const AttBlock& b, bool append) {
+  const int64_t N = AttLanes(), c = h.width, cp = AttChannels(c), n = std::min(kAttKeys, t.most - j0);
+  const AttParts& a = t.a;
+  for (int64_t at = 0; at < t.lanes;) {
+    const int64_t V = AttVectors((t.lanes - at) / N), real = std::min(t.rows - at, V * N);
+    if (j0 == 0) AttPackQuery(h, t.r0 + at, real, V * N, a.rows, a.q + at * c);
+    AttAhead ahead = AttPlan(h, t, at, real, V, j0, append);
+    const auto tile = V == 1 ? AttTile<1> : V == 2 ? AttTile<2> : AttTile<kAttVectors>;
+    tile(h, t.r0 + at, real, j0, n, b, ahead, a.s, a.q + at * c, a.o + at * cp, a.sum + at, a.max + at);
+    if (j0 + n == t.most) AttFinish(h, t.r0 + at, real, V * N, a.o + at * cp, a.sum + at, a.max + at);
+    at += V * N;
   }
 }
 
-// Query rows [r0, r0 + rows) of one (batch, head); append: after its new keys and values went to the cache.
+// Query rows [r0, r0 + rows) of one (batch, head); append: writes its new keys and values to the cache.
 void AttTask(const AttHead& h, int64_t r0, int64_t rows, bool append, float* scratch) {
-  const int64_t N = AttLanes(), c = h.width, cp = AttChannels(c), vectors = (rows + N - 1) / N, lanes = vectors * N;
-  const AttParts a = AttCarve(scratch, rows, c);
-  if (append) AttAppend(h, a.rows);
+  const int64_t c = h.width, cp = AttChannels(c), lanes = AttRoundUp(rows, AttLanes());
+  AttRange t = {r0, rows, lanes, 0, AttCarve(scratch, rows, c)};
+  const AttParts& a = t.a;
   std::fill(a.o, a.o + lanes * cp, 0.0f);
   std::fill(a.sum, a.sum + lanes, 0.0f);
   std::fill(a.max, a.max + lanes, -std::numeric_limits<float>::infinity());
-  const auto eachTile = [&](auto&& body) {
-    for (int64_t v = 0; v < vectors;) {
-      const int64_t V = AttVectors(vectors - v);
-      body(V, v * N, std::min(rows - v * N, V * N));
-      v += V;
-    }
-  };
-  eachTile([&](int64_t V, int64_t at, int64_t real) { AttPackQuery(h, r0 + at, real, V * N, a.rows, a.q + at * c); });
-  int64_t most = 0;
-  for (int64_t r = 0; r < rows; r++) most = std::max(most, AttVisible(h, r0 + r));
-  for (int64_t j0 = 0; j0 < most; j0 += kAttKeys) {
-    const int64_t n = std::min(kAttKeys, most - j0);
-    const AttBlock b = AttPrepare(h, j0, n, a);
-    eachTile([&](int64_t V, int64_t at, int64_t real) {
-      const auto tile = V == 1 ? AttTile<1> : V == 2 ? AttTile<2> : AttTile<kAttVectors>;
-      tile(h, r0 + at, real, j0, n, b, a.s, a.q + at * c, a.o + at * cp, a.sum + at, a.max + at);
-    });
+  for (int64_t r = 0; r < rows; r++) t.most = std::max(t.most, AttVisible(h, r0 + r));
+  // New keys of an f32 cache are read from there, so a block of them is written just before.
+  const bool blocks = append && h.cacheType == DType::f32;
+  for (int64_t j0 = 0; j0 < t.most; j0 += kAttKeys) {
+    const int64_t n = std::min(kAttKeys, t.most - j0);
+    if (blocks) AttAppend(h, j0, j0 + n, a.rows);
+    AttBlockTiles(h, t, j0, AttPrepare(h, j0, n, a), blocks);
   }
-  eachTile([&](int64_t V, int64_t at, int64_t real) { AttFinish(h, r0 + at, real, V * N, a.o + at * cp, a.sum + at, a.max + at); });
+  if (append) AttAppend(h, blocks ? t.most : 0, h.keys, a.rows);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -339,7 +362,7 @@ Status attention(Context& ctx, const NsCall& call, const op::attention::Params& 
   if (p.append && chunks > 1) {
     ctx.pool.parallelFor(s.B * s.H, 1, [&](int64_t begin, int64_t end, int thread) {
       float* scratch = ctx.perThread[thread].floats(0, floats);
-      for (int64_t i = begin; i < end; i++) append(head(call, p, s, i / s.H, i % s.H), scratch);
+      for (int64_t i = begin; i < end; i++) append(head(call, p, s, i / s.H, i % s.H), 0, s.pos + s.l, scratch);
     });
   }
   ctx.pool.parallelFor(s.B * s.H * chunks, 1, [&](int64_t begin, int64_t end, int thread) {

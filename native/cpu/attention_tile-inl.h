@@ -10,6 +10,7 @@
 #define NS_CPU_ATTENTION_TILE_INL_H_
 #endif
 
+#include "hwy/cache_control.h"
 #include "native/cpu/attention-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -50,13 +51,44 @@ HWY_INLINE int64_t AttVectors(int64_t left) {
     if (V > 2) hn::StoreU(e##r, d, (to) + 2 * N); \
   }
 
-// s[j][lane] = sum_i k[j][i] * q[i][lane] for `groups` groups of keys; stride: from key to key.
+constexpr int64_t kAttSoon = 6;  // rows
+
+HWY_INLINE void AttFetch(const void* row, int64_t bytes) {
+  for (int64_t b = 0; b < bytes; b += 64) hwy::Prefetch(static_cast<const char*>(row) + b);
+}
+
+// Rows that are wanted soon, fetched a few per group while the kernels compute: they lie too far apart for the core to foresee them.
+struct AttAhead {
+  struct Rows {
+    const char* at;
+    int64_t step, left, each;
+  };
+  Rows rows[5];
+  int count = 0;
+  int64_t bytes, calls;  // of a row; how often go() will be called
+
+  AttAhead(int64_t rowBytes, int64_t expected) : bytes(rowBytes), calls(expected) {}
+  void add(const void* first, int64_t step, int64_t n) {
+    if (n > 0) rows[count++] = {static_cast<const char*>(first), step, n, (n + calls - 1) / calls};
+  }
+  HWY_INLINE void go() {
+    for (int i = 0; i < count; i++) {
+      Rows& r = rows[i];
+      const int64_t n = std::min(r.each, r.left);
+      for (int64_t k = 0; k < n; k++, r.at += r.step) AttFetch(r.at, bytes);
+      r.left -= n;
+    }
+  }
+};
+
+// s[j][lane] = sum_i k[j][i] * q[i][lane] for `groups` groups of keys of c floats.
 template <int V>
-HWY_INLINE void AttTileScores(const float* HWY_RESTRICT q, const float* HWY_RESTRICT k, int64_t stride, int64_t c, int64_t groups,
+HWY_INLINE void AttTileScores(const float* HWY_RESTRICT q, const float* HWY_RESTRICT k, int64_t c, int64_t groups, AttAhead& ahead,
                               float* HWY_RESTRICT s) {
   const AttF d;
   const int64_t N = AttLanes(), VN = V * N;
-  for (int64_t g = 0; g < groups; g++, k += kAttGroup * stride, s += kAttGroup * VN) {
+  for (int64_t g = 0; g < groups; g++, k += kAttGroup * c, s += kAttGroup * VN) {
+    ahead.go();
 #define NS_X(r) AttV a##r = hn::Zero(d), b##r = hn::Zero(d), e##r = hn::Zero(d);
     NS_ATT_GROUP(NS_X)
 #undef NS_X
@@ -64,7 +96,7 @@ HWY_INLINE void AttTileScores(const float* HWY_RESTRICT q, const float* HWY_REST
     for (int64_t i = 0; i < c; i++, qp += VN) {
       const AttV q0 = hn::LoadU(d, qp), q1 = hn::LoadU(d, qp + (V > 1 ? N : 0)), q2 = hn::LoadU(d, qp + (V > 2 ? 2 * N : 0));
       const float* kp = k + i;
-#define NS_X(r) NS_ATT_ADD(r, kp[r * stride])
+#define NS_X(r) NS_ATT_ADD(r, kp[r * c])
       NS_ATT_GROUP(NS_X)
 #undef NS_X
     }
@@ -77,10 +109,11 @@ HWY_INLINE void AttTileScores(const float* HWY_RESTRICT q, const float* HWY_REST
 // o[i][lane] = o[i][lane] * alpha[lane] + sum_j s[j][lane] * v[j][i] for `groups` groups of channels.
 template <int V>
 HWY_INLINE void AttTileValues(const float* HWY_RESTRICT s, const float* HWY_RESTRICT v, int64_t stride, int64_t keys, int64_t groups,
-                              const float* HWY_RESTRICT alpha, float* HWY_RESTRICT o) {
+                              const float* HWY_RESTRICT alpha, AttAhead& ahead, float* HWY_RESTRICT o) {
   const AttF d;
   const int64_t N = AttLanes(), VN = V * N;
   for (int64_t g = 0; g < groups; g++, v += kAttGroup, o += kAttGroup * VN) {
+    ahead.go();
     const AttV f0 = hn::LoadU(d, alpha), f1 = hn::LoadU(d, alpha + (V > 1 ? N : 0)), f2 = hn::LoadU(d, alpha + (V > 2 ? 2 * N : 0));
 #define NS_X(r)                                                      \
   AttV a##r = hn::Zero(d), b##r = hn::Zero(d), e##r = hn::Zero(d);   \
