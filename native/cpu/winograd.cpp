@@ -1,19 +1,20 @@
-// Winograd convolution F(2x2,3x3) and F(4x4,3x3): input transform, (m+2)^2 products on the packed GEMM, output transform.
+// Winograd convolution F(2x2,3x3) and F(4x4,3x3): input transform, (m+2)^2 products on packed panels, output transform.
 // Floor: 2 tiles (m+2)^2 I O FLOP at the FMA peak; for few tiles streaming the transformed weights, (m+2)^2/9 of the original bytes.
-// Layout: x, y NHWC; v [point][tile][I], z [point][tile][O16]. Many tiles: blocks of kBlockTiles per thread, all three steps in
-// its scratch. Few: each step is split over the threads. An output depends on its own tile only, so grouping does not show.
+// Layout: x, y NHWC; v and z as in Block, in the order of the kernel, so that nothing is copied between the steps. Many tiles: blocks of
+// kBlockTiles per thread, all three steps in its scratch, z for kGroupPanels at a time. Few: each step is split over the threads. An
+// output depends on its own tile only, so grouping does not show.
 // Reference: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016 (matrices for points 0, 1, -1, 2, -2).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "native/cpu/winograd.cpp"
 #include "native/cpu/winograd.h"
 
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
-#include <hwy/highway.h>
 
 #include <algorithm>
-#include <cstring>
 
-#include "native/cpu/gemm.h"
+#include "native/cpu/simd_loop-inl.h"
+#include "native/cpu/winograd_kernel-inl.h"
 
 #ifndef NS_CPU_WINOGRAD_CPP_ONCE_
 #define NS_CPU_WINOGRAD_CPP_ONCE_
@@ -32,12 +33,11 @@ HWY_BEFORE_NAMESPACE();
 namespace ns::cpu {
 namespace HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
 
-using DF = HWY_CAPPED(float, 16);
-using VF = hn::Vec<DF>;
-constexpr int kLanes = static_cast<int>(MaxLanes(DF()));
-constexpr int64_t kBlockTiles = 48;
+constexpr int64_t kBlockTiles = 28;  // v of 160 channels stays in a second-level cache of 1 MiB
+constexpr int64_t kGroupPanels = 4;
+constexpr int64_t kSegment = 160;           // channels of a unit of work of the input transform
+constexpr int64_t kStreamFloats = 1 << 21;  // of y
 
 // Distance between the planes of two points: an odd number of cache lines, or all points of a tile fall into a few cache sets.
 int64_t PlaneFloats(int64_t tiles, int64_t width) {
@@ -95,179 +95,312 @@ HWY_INLINE void OutputLine(const VF* z, VF* t) {
   }
 }
 
-HWY_INLINE VF LoadSome(const float* p, int64_t n) {
-  const DF d;
-  if (n >= kLanes) return hn::LoadU(d, p);
-  HWY_ALIGN float part[16] = {};
-  std::memcpy(part, p, static_cast<size_t>(n) * sizeof(float));
-  return hn::Load(d, part);
-}
-HWY_INLINE void StoreSome(VF v, float* p, int64_t n) {
-  const DF d;
-  if (n >= kLanes) {
-    hn::StoreU(v, d, p);
-    return;
-  }
-  HWY_ALIGN float part[16];
-  hn::Store(v, d, part);
-  std::memcpy(p, part, static_cast<size_t>(n) * sizeof(float));
-}
-
 struct Geometry {
   const Winograd& p;
   int64_t tilesH, tilesW, tiles;
-  int64_t ld;  // row length of z
+  int64_t panels, channels;      // of the output; of the input, whole chunks of 16
+  const float* zeros = nullptr;  // a pixel outside the image
+  bool stream;                   // past the caches to y: it is too large to be found there, in whole lines
   explicit Geometry(const Winograd& w)
       : p(w),
         tilesH(ceilDiv(w.outH, w.m)),
         tilesW(ceilDiv(w.outW, w.m)),
         tiles(w.batch * tilesH * tilesW),
-        ld(ceilDiv(w.out, kPanel) * kPanel) {}
+        panels(ceilDiv(w.out, kPanel)),
+        channels(ceilDiv(w.in, 16) * 16),
+        stream(kLanes == 16 && w.out % 16 == 0 && reinterpret_cast<uintptr_t>(w.y) % 64 == 0 &&
+               w.batch * w.outH * w.outW * w.out >= kStreamFloats) {}
 };
 
-// Tile t to v[point * stride + i].
-template <int M>
-void InputTile(const Geometry& g, int64_t t, float* v, int64_t stride) {
+// Transformed tiles [first, first + count): v [point][row tile][chunk of 16 channels][row][16], row tiles of nearly equal height; z
+// [point][kernel's panels][tile][panels * 16].
+struct Block {
+  int64_t first, count, rowTiles;
+  int64_t wide;  // panels per kernel
+  int64_t vPlane, zPlane;
+  float *v = nullptr, *z = nullptr;
+  Block(const Geometry& g, int64_t first_, int64_t count_, int64_t panels)
+      : first(first_),
+        count(count_),
+        rowTiles(ceilDiv(count_, kRows)),
+        wide(ceilDiv(count_, rowTiles) <= kRows2 ? 2 : 1),
+        vPlane(PlaneFloats(count, g.channels)),
+        zPlane(PlaneFloats(count, panels * kPanel)) {}
+  int64_t start(int64_t i) const { return count * i / rowTiles; }
+  int64_t size(int64_t i) const { return start(i + 1) - start(i); }
+};
+
+// Where a tile lies: image, first output row and column.
+struct Place {
+  int64_t b, y, x;
+  Place(const Geometry& g, int64_t index) {
+    b = index / (g.tilesH * g.tilesW);
+    y = index / g.tilesW % g.tilesH * g.p.m;
+    x = index % g.tilesW * g.p.m;
+  }
+};
+
+// B^T d B of one vector of channels; n < kLanes of them are there if kPart. The next vector is at next[k] + nextC and goes behind this one.
+template <int M, bool kPart>
+HWY_INLINE void InputVector(const float* const* pixel, int64_t c, const float* const* next, int64_t nextC, int64_t n, float* to,
+                            int64_t plane) {
   constexpr int E = M + 2;
   const DF d;
-  const Winograd& p = g.p;
-  const int64_t b = t / (g.tilesH * g.tilesW), ty = t / g.tilesW % g.tilesH, tx = t % g.tilesW;
-  const float* pixel[E][E];
-  for (int y = 0; y < E; y++) {
-    for (int x = 0; x < E; x++) {
-      const int64_t iy = ty * M + y - p.pad, ix = tx * M + x - p.pad;
-      const bool inside = iy >= 0 && ix >= 0 && iy < p.h * p.upsample && ix < p.w * p.upsample;
-      pixel[y][x] = inside ? p.x + ((b * p.h + iy / p.upsample) * p.w + ix / p.upsample) * p.in : nullptr;
-    }
-  }
-  for (int64_t c = 0; c < p.in; c += kLanes) {
-    const int64_t n = p.in - c;
-    VF mid[E][E];
-    for (int x = 0; x < E; x++) {
-      VF in[E], line[E];
-      for (int y = 0; y < E; y++) in[y] = pixel[y][x] ? LoadSome(pixel[y][x] + c, n) : hn::Zero(d);
-      InputLine<M>(in, line);
-      for (int y = 0; y < E; y++) mid[y][x] = line[y];
-    }
+  VF mid[E][E];
+  NS_UNROLL(8)
+  for (int x = 0; x < E; x++) {
+    VF in[E], line[E];
+    NS_UNROLL(8)
     for (int y = 0; y < E; y++) {
-      VF line[E];
-      InputLine<M>(mid[y], line);
-      for (int x = 0; x < E; x++) StoreSome(line[x], v + (y * E + x) * stride + c, n);
+      const float* from = pixel[y * E + x] + c;
+      if (x >= 2) __builtin_prefetch(next[y * E + x] + nextC);
+      in[y] = kPart ? LoadPart(d, from, static_cast<size_t>(n), 0.0f) : hn::LoadU(d, from);
+    }
+    InputLine<M>(in, line);
+    NS_UNROLL(8)
+    for (int y = 0; y < E; y++) mid[y][x] = line[y];
+  }
+  NS_UNROLL(8)
+  for (int y = 0; y < E; y++) {
+    VF line[E];
+    InputLine<M>(mid[y], line);
+    NS_UNROLL(8)
+    for (int x = 0; x < E; x++, to += plane) {
+      hn::Store(line[x], d, to);
     }
   }
 }
 
-// z[point * stride + o] of tile t to its output pixels.
+// The pixels under tile `index`.
 template <int M>
-void OutputTile(const Geometry& g, int64_t t, const float* z, int64_t stride) {
+void Pixels(const Geometry& g, int64_t index, const float** pixel) {
   constexpr int E = M + 2;
-  const DF d;
   const Winograd& p = g.p;
-  const int64_t b = t / (g.tilesH * g.tilesW), y0 = t / g.tilesW % g.tilesH * M, x0 = t % g.tilesW * M;
-  const int rows = static_cast<int>(std::min<int64_t>(M, p.outH - y0)), cols = static_cast<int>(std::min<int64_t>(M, p.outW - x0));
-  for (int64_t c = 0; c < p.out; c += kLanes) {
-    const int64_t n = p.out - c;
-    VF mid[M][E];
-    for (int x = 0; x < E; x++) {
-      VF in[E], line[M];
-      for (int y = 0; y < E; y++) in[y] = hn::LoadU(d, z + (y * E + x) * stride + c);
-      OutputLine<M>(in, line);
-      for (int y = 0; y < M; y++) mid[y][x] = line[y];
-    }
-    const VF bias = p.bias ? LoadSome(p.bias + c, n) : hn::Zero(d);
-    for (int y = 0; y < rows; y++) {
-      VF line[M];
-      OutputLine<M>(mid[y], line);
-      for (int x = 0; x < cols; x++) {
-        const int64_t at = ((b * p.outH + y0 + y) * p.outW + x0 + x) * p.out + c;
-        VF r = hn::Add(line[x], bias);
-        if (p.alpha != 1.0f) r = hn::Mul(r, hn::Set(d, p.alpha));
-        if (p.residual) {
-          const VF old = LoadSome(p.residual + at, n);
-          r = p.beta == 1.0f ? hn::Add(r, old) : hn::MulAdd(hn::Set(d, p.beta), old, r);
-        }
-        StoreSome(r, p.y + at, n);
+  const Place at(g, index);
+  int64_t column[E];
+  for (int k = 0; k < E; k++) {
+    const int64_t x = at.x + k - p.pad;
+    column[k] = x >= 0 && x < p.w * p.upsample ? x / p.upsample * p.in : -1;
+  }
+  for (int k = 0; k < E; k++, pixel += E) {
+    const int64_t y = at.y + k - p.pad;
+    const bool inside = y >= 0 && y < p.h * p.upsample;
+    const float* row = p.x + (at.b * p.h + (inside ? y / p.upsample : 0)) * p.w * p.in;
+    for (int x = 0; x < E; x++) pixel[x] = inside && column[x] >= 0 ? row + column[x] : g.zeros;
+  }
+}
+
+// Channels [c0, c1) of row tile i to v.
+template <int M>
+void InputRows(const Geometry& g, const Block& block, int64_t i, int64_t c0, int64_t c1) {
+  constexpr int E = M + 2;
+  const int64_t start = block.start(i), size = block.size(i);
+  const float* pixel[kRows * E * E];
+  for (int64_t t = 0; t < size; t++) Pixels<M>(g, block.first + start + t, pixel + t * E * E);
+  float* v = block.v + start * g.channels;
+  for (int64_t c = c0; c < c1; c += kLanes) {
+    for (int64_t t = 0; t < size; t++) {
+      const bool last = t + 1 == size;
+      const float *const *now = pixel + t * E * E, *const *next = last ? pixel : now + E * E;
+      float* to = v + c / 16 * 16 * size + t * 16 + c % 16;
+      if (c + kLanes <= c1) {
+        InputVector<M, false>(now, c, next, last ? c + kLanes : c, kLanes, to, block.vPlane);
+      } else {
+        InputVector<M, true>(now, c, next, c, c1 - c, to, block.vPlane);
       }
     }
   }
 }
 
-// The product of one point: tiles [0, tiles) of v times panels [p0, p1).
-Gemm PointGemm(const Geometry& g, int64_t point, int64_t tiles, const float* v, float* z, int64_t p0, int64_t p1) {
+// A^T z A of one vector of channels, and the epilogue; y and residual point to the first pixel of the tile.
+template <int M, bool kPart, bool kStream>
+HWY_INLINE void OutputVector(const Winograd& p, const float* z, int64_t plane, const float* bias, const float* residual, float* y, int rows,
+                             int cols, int64_t n) {
+  constexpr int E = M + 2;
+  const DF d;
+  const auto load = [&](const float* from) { return kPart ? LoadPart(d, from, static_cast<size_t>(n), 0.0f) : hn::LoadU(d, from); };
+  VF mid[M][E];
+  NS_UNROLL(8)
+  for (int x = 0; x < E; x++) {
+    VF in[E], line[M];
+    NS_UNROLL(8)
+    for (int k = 0; k < E; k++) in[k] = hn::Load(d, z + (k * E + x) * plane);
+    OutputLine<M>(in, line);
+    NS_UNROLL(8)
+    for (int k = 0; k < M; k++) mid[k][x] = line[k];
+  }
+  const VF b = bias ? load(bias) : hn::Zero(d), alpha = hn::Set(d, p.alpha), beta = hn::Set(d, p.beta);
+  NS_UNROLL(8)
+  for (int k = 0; k < M; k++) {
+    VF line[M];
+    OutputLine<M>(mid[k], line);
+    NS_UNROLL(8)
+    for (int x = 0; x < M; x++) {
+      if (k >= rows || x >= cols) continue;
+      const int64_t at = (k * p.outW + x) * p.out;
+      VF r = hn::Mul(hn::Add(line[x], b), alpha);
+      if (residual) r = hn::MulAdd(beta, load(residual + at), r);
+      if constexpr (kPart) {
+        StorePart(d, r, y + at, static_cast<size_t>(n));
+      } else if constexpr (kStream) {
+        hn::Stream(r, d, y + at);
+      } else {
+        hn::StoreU(r, d, y + at);
+      }
+    }
+  }
+}
+
+// The points of tile first + t, channels [c0, c1), to their pixels; z holds them at z + point * zPlane.
+template <int M>
+void OutputChannels(const Geometry& g, const Block& block, int64_t t, const float* z, int64_t c0, int64_t c1) {
   const Winograd& p = g.p;
-  Gemm one;
-  one.m = tiles;
-  one.n = (p1 - p0) * kPanel;
-  one.k = p.in;
-  one.a = v;
-  one.lda = p.in;
-  const int64_t panel = point * (g.ld / kPanel) + p0;
-  one.w = static_cast<const char*>(p.weights) + panel * p.in * kPanel * static_cast<int64_t>(dtypeSize(p.dtype));
-  one.dtype = p.dtype;
-  one.c = z + p0 * kPanel;
-  one.ldc = g.ld;
-  return one;
+  const Place at(g, block.first + t);
+  const int64_t pixel = ((at.b * p.outH + at.y) * p.outW + at.x) * p.out;
+  const int rows = static_cast<int>(std::min<int64_t>(M, p.outH - at.y)), cols = static_cast<int>(std::min<int64_t>(M, p.outW - at.x));
+  const float* residual = p.residual ? p.residual + pixel : nullptr;
+  float* y = p.y + pixel;
+  int64_t c = c0;
+  for (; c + kLanes <= c1; c += kLanes, z += kLanes) {
+    const float *bias = p.bias ? p.bias + c : nullptr, *r = residual ? residual + c : nullptr;
+    if (rows < M || cols < M) {
+      OutputVector<M, false, false>(p, z, block.zPlane, bias, r, y + c, rows, cols, kLanes);
+    } else if (g.stream) {
+      OutputVector<M, false, true>(p, z, block.zPlane, bias, r, y + c, M, M, kLanes);
+    } else {
+      OutputVector<M, false, false>(p, z, block.zPlane, bias, r, y + c, M, M, kLanes);
+    }
+  }
+  if (c < c1) {
+    const float *bias = p.bias ? p.bias + c : nullptr, *r = residual ? residual + c : nullptr;
+    OutputVector<M, true, false>(p, z, block.zPlane, bias, r, y + c, rows, cols, c1 - c);
+  }
+}
+
+// Panels [p0, p1) of tiles [t0, t1) of the block to y.
+template <int M>
+void Output(const Geometry& g, const Block& block, int64_t t0, int64_t t1, int64_t p0, int64_t p1) {
+  for (int64_t p = p0; p < p1; p += block.wide) {
+    const int64_t width = std::min(block.wide, p1 - p) * kPanel, c = p * kPanel;
+    const float* z = block.z + (p - p0) * kPanel * block.count;
+    for (int64_t t = t0; t < t1; t++) OutputChannels<M>(g, block, t, z + t * width, c, std::min(c + width, g.p.out));
+  }
+}
+
+// Memory is idle while the products run: what the transforms will touch is fetched then. Part `part` of `parts` of it.
+void FetchInput(const Geometry& g, int64_t first, int64_t count, int64_t part, int64_t parts) {
+  const Winograd& p = g.p;
+  const int64_t rows = p.m + 2, items = count * rows, width = ceilDiv(p.m, p.upsample) * p.in;
+  for (int64_t i = items * part / parts; i < items * (part + 1) / parts; i++) {
+    if (first + i / rows >= g.tiles) return;
+    const Place at(g, first + i / rows);
+    const int64_t y = std::clamp<int64_t>(at.y + i % rows - p.pad, 0, p.h * p.upsample - 1) / p.upsample;
+    const int64_t x = std::min((at.x + 1) / p.upsample, p.w - 1);
+    const float* from = p.x + ((at.b * p.h + y) * p.w + x) * p.in;
+    for (int64_t j = 0; j < width; j += 16) __builtin_prefetch(from + j, 0, 2);
+  }
+}
+void FetchResidual(const Geometry& g, const Block& block, int64_t p0, int64_t p1, int64_t part, int64_t parts) {
+  const Winograd& p = g.p;
+  const int64_t items = block.count * p.m;
+  for (int64_t i = items * part / parts; i < items * (part + 1) / parts; i++) {
+    const Place at(g, block.first + i / p.m);
+    const int64_t pixel = ((at.b * p.outH + std::min(at.y + i % p.m, p.outH - 1)) * p.outW + at.x) * p.out;
+    for (int64_t x = 0; x < p.m; x++) {
+      for (int64_t c = p0 * kPanel; c < p1 * kPanel; c += 16) __builtin_prefetch(p.residual + pixel + x * p.out + c);
+    }
+  }
+}
+
+// Tiles of the block times panels [p0, p1) at one point. z: of panel p0. next: the panel after that, fetched at the end.
+void Product(const Geometry& g, const Block& block, int64_t point, int64_t p0, int64_t p1, float* z, int64_t next) {
+  const Winograd& p = g.p;
+  const int64_t element = static_cast<int64_t>(dtypeSize(p.dtype)), panelBytes = p.in * kPanel * element;
+  const int64_t step = (blockK(p.in) + 15) / 16 * 16;
+  const float* v = block.v + point * block.vPlane;
+  for (int64_t j = p0; j < p1; j += block.wide) {
+    const int64_t panels = std::min(block.wide, p1 - j), index = point * g.panels + j;
+    const char* w = static_cast<const char*>(p.weights) + index * panelBytes;
+    const int64_t jump = (j + block.wide < p1 ? panels : next - index) * panelBytes;
+    for (int64_t i = 0; i < block.rowTiles; i++) {
+      const int rows = static_cast<int>(block.size(i));
+      float* to = z + (j - p0) * kPanel * block.count + block.start(i) * panels * kPanel;
+      for (int64_t k0 = 0; k0 < p.in; k0 += step) {
+        PickPointKernel(p.dtype, static_cast<int>(panels), rows)(v + block.start(i) * g.channels + k0 * rows, w + k0 * kPanel * element,
+                                                                 p.in * kPanel, std::min(step, p.in - k0),
+                                                                 i + 1 < block.rowTiles ? kPrefetchBytes : jump, k0 > 0, to);
+      }
+    }
+  }
 }
 
 template <int M>
-void Blocks(Context& ctx, const Geometry& g) {
+void Blocks(Context& ctx, const Geometry& g, int64_t blockTiles, int64_t group) {
   constexpr int64_t kPoints = (M + 2) * (M + 2);
-  const Winograd& p = g.p;
-  const size_t own = static_cast<size_t>(gemmScratch(kBlockTiles, p.in));
-  const int64_t vPlane = PlaneFloats(kBlockTiles, p.in), zPlane = PlaneFloats(kBlockTiles, g.ld);
-  const size_t vFloats = static_cast<size_t>(kPoints * vPlane), zFloats = static_cast<size_t>(kPoints * zPlane);
+  const Block most(g, 0, blockTiles, group);
+  const size_t vFloats = static_cast<size_t>(kPoints * most.vPlane), zFloats = static_cast<size_t>(kPoints * most.zPlane);
   for (int t = 0; t < ctx.pool.threads(); t++) {
-    ctx.perThread[t].floats(0, own);
     ctx.perThread[t].floats(1, vFloats);
     ctx.perThread[t].floats(2, zFloats);
   }
-  ctx.pool.parallelFor(g.tiles, kBlockTiles, [&](int64_t begin, int64_t end, int thread) {
-    float* scratch = ctx.perThread[thread].floats(0, own);
-    float* v = ctx.perThread[thread].floats(1, vFloats);
-    float* z = ctx.perThread[thread].floats(2, zFloats);
-    const int64_t count = end - begin;
-    for (int64_t t = 0; t < count; t++) InputTile<M>(g, begin + t, v + t * p.in, vPlane);
-    for (int64_t q = 0; q < kPoints; q++) {
-      gemmSerial(PointGemm(g, q, count, v + q * vPlane, z + q * zPlane, 0, g.ld / kPanel), scratch);
+  ctx.pool.parallelFor(g.tiles, blockTiles, [&](int64_t begin, int64_t end, int thread) {
+    Block block(g, begin, end - begin, group);
+    block.v = ctx.perThread[thread].floats(1, vFloats);
+    block.z = ctx.perThread[thread].floats(2, zFloats);
+    for (int64_t i = 0; i < block.rowTiles; i++) InputRows<M>(g, block, i, 0, g.p.in);
+    for (int64_t p0 = 0, p1; p0 < g.panels; p0 = p1) {
+      p1 = std::min(p0 + group, g.panels);
+      for (int64_t q = 0; q < kPoints; q++) {
+        if (g.p.residual) FetchResidual(g, block, p0, p1, q, kPoints);
+        FetchInput(g, begin + ctx.pool.threads() * blockTiles, blockTiles, p0 * kPoints + q * (p1 - p0), g.panels * kPoints);
+        Product(g, block, q, p0, p1, block.z + q * block.zPlane, q + 1 < kPoints ? (q + 1) * g.panels + p0 : p1 % g.panels);
+      }
+      Output<M>(g, block, 0, block.count, p0, p1);
     }
-    for (int64_t t = 0; t < count; t++) OutputTile<M>(g, begin + t, z + t * g.ld, zPlane);
+    if (g.stream) hwy::FlushStream();
   });
 }
 
 template <int M>
 void Steps(Context& ctx, const Geometry& g) {
   constexpr int64_t kPoints = (M + 2) * (M + 2);
-  const Winograd& p = g.p;
-  const size_t own = static_cast<size_t>(gemmScratch(g.tiles, p.in));
-  const int64_t vPlane = PlaneFloats(g.tiles, p.in), zPlane = PlaneFloats(g.tiles, g.ld);
-  float* v = ctx.shared.floats(1, static_cast<size_t>(kPoints * vPlane));
-  float* z = ctx.shared.floats(2, static_cast<size_t>(kPoints * zPlane));
-  for (int t = 0; t < ctx.pool.threads(); t++) ctx.perThread[t].floats(0, own);
-  ctx.pool.parallelFor(g.tiles, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; t++) InputTile<M>(g, t, v + t * p.in, vPlane);
-  });
-  const int64_t panels = g.ld / kPanel, parts = std::min<int64_t>(ceilDiv(panels, 4), ceilDiv(4 * ctx.pool.threads(), kPoints));
-  const int64_t width = ceilDiv(panels, std::max<int64_t>(1, parts)), ranges = ceilDiv(panels, width);
-  ctx.pool.parallelFor(kPoints * ranges, 1, [&](int64_t begin, int64_t end, int thread) {
-    float* scratch = ctx.perThread[thread].floats(0, own);
+  Block block(g, 0, g.tiles, g.panels);
+  block.v = ctx.shared.floats(1, static_cast<size_t>(kPoints * block.vPlane));
+  block.z = ctx.shared.floats(2, static_cast<size_t>(kPoints * block.zPlane));
+  const int64_t segments = ceilDiv(g.p.in, kSegment);
+  ctx.pool.parallelFor(block.rowTiles * segments, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t u = begin; u < end; u++) {
-      const int64_t q = u / ranges, p0 = u % ranges * width;
-      gemmSerial(PointGemm(g, q, g.tiles, v + q * vPlane, z + q * zPlane, p0, std::min(p0 + width, panels)), scratch);
+      const int64_t c = u % segments * kSegment;
+      InputRows<M>(g, block, u / segments, c, std::min(c + kSegment, g.p.in));
+    }
+  });
+  const int64_t pairs = ceilDiv(g.panels, block.wide);
+  const int64_t parts = std::min<int64_t>(ceilDiv(pairs, 2), ceilDiv(4 * ctx.pool.threads(), kPoints));
+  const int64_t width = ceilDiv(pairs, std::max<int64_t>(1, parts)) * block.wide, ranges = ceilDiv(g.panels, width);
+  ctx.pool.parallelFor(kPoints * ranges, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t u = begin; u < end; u++) {
+      const int64_t q = u / ranges, p0 = u % ranges * width, p1 = std::min(p0 + width, g.panels);
+      Product(g, block, q, p0, p1, block.z + q * block.zPlane + p0 * kPanel * block.count, q * g.panels + p1);
     }
   });
   ctx.pool.parallelFor(g.tiles, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; t++) OutputTile<M>(g, t, z + t * g.ld, zPlane);
+    Output<M>(g, block, begin, end, 0, g.panels);
+    if (g.stream) hwy::FlushStream();
   });
 }
 
 template <int M>
 void Run(Context& ctx, const Winograd& p) {
-  const Geometry g(p);
+  Geometry g(p);
   if (g.tiles == 0 || p.out == 0) return;
-  if (g.tiles <= kBlockTiles * std::min(4 * ctx.pool.threads(), 16)) {
+  float* zeros = ctx.shared.floats(0, static_cast<size_t>(g.channels));
+  std::fill_n(zeros, g.channels, 0.0f);
+  g.zeros = zeros;
+  const int64_t blocks = ceilDiv(g.tiles, kBlockTiles);
+  if (blocks < 4 * ctx.pool.threads()) {
     Steps<M>(ctx, g);
   } else {
-    Blocks<M>(ctx, g);
+    Blocks<M>(ctx, g, ceilDiv(g.tiles, blocks), std::min(kGroupPanels, g.panels));
   }
 }
 
