@@ -72,7 +72,12 @@ const engine = await createEngine({
 const cpu = await createEngine({ device: 'cpu' });
 const results = new Results(options.smoke ? undefined : options.out, machineOf(engine));
 const peer = options.peer ? await Peer.start(options.peer, options.scripts, 'torch_kernels.py', options.smoke) : undefined;
-const by = { products: options.own ? 'own kernels' : 'cuBLASLt where it is installed', torch: peer?.version };
+const by = {
+  products: options.own ? 'own kernels' : 'cuBLASLt where it is installed',
+  torch: peer?.version,
+  // Attention by the kernel for sm_90a, where the device runs it.
+  ...(process.env.NEXTSCALE_CUDA_HOPPER === '1' ? { hopper: true } : {}),
+};
 let failed = 0;
 
 if (options.smoke) process.stdout.write('smoke: sizes and times without a meaning\n');

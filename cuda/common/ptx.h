@@ -1,4 +1,5 @@
-// The instructions that have no C++ form: asynchronous copies, matrix loads and tensor-core products (sm_80 and later).
+// The instructions that have no C++ form: asynchronous copies, matrix loads and tensor-core products (sm_80 and later), and those of a
+// warpgroup (sm_90a).
 // Fragments are those of the PTX manual (mma.m16n8k16, m16n8k8 for tf32): with g = lane / 4 and t = lane % 4,
 //   C: c[0..1] row g, columns 2t, 2t+1; c[2..3] row g + 8. A (16 bit): a[0] row g, k 2t..2t+1; a[1] row g + 8; a[2], a[3] the same at k
 //   + 8. B (16 bit): b[0] column g, k 2t..2t+1; b[1] at k + 8. tf32: a[0] (g, t), a[1] (g + 8, t), a[2] (g, t + 4), a[3] (g + 8, t + 4);
@@ -17,7 +18,21 @@ __device__ inline unsigned pair(float lo, float hi) {
   return r;
 }
 
+// wgmma (PTX manual, 9.7.15): a warpgroup is four whole warps from a multiple of four on. Its product starts asynchronously; its fragments
+// are those above for each warp's 16 rows, c[n] for the columns 8 n .. 8 n + 7. Matrices in shared memory are told by a descriptor: bits
+// 0-13 address / 16, 16-29 leading byte offset / 16 (not used where 128 bytes hold a row), 32-45 stride from 8 rows to the next / 16, 62-63
+// swizzling mode (1: 128 bytes, 16-byte chunk c of row r at c ^ r % 8 by address bits 4-6 and 7-9). A tile begins at a multiple of 1024.
+// The upper half is the same for all here: a matrix is the lower one.
+constexpr unsigned kSwizzleAtom = 1024, kMatrixUpper = kSwizzleAtom >> 4 | 1u << 30;
+__host__ __device__ inline unsigned matrixOf(unsigned address) { return (address >> 4 & 0x3fffu) | 1u << 16; }
+// The same matrix some bytes further: 32 for the next 16 columns, 2048 for the next 16 rows.
+__host__ __device__ inline unsigned further(unsigned matrix, unsigned bytes) { return matrix + (bytes >> 4); }
+
 }  // namespace ns::cuda
+
+#if defined(NS_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define NS_WARPGROUPS
+#endif
 
 #ifdef NS_EMULATED
 #include "cuda/emulation/ptx.h"
@@ -85,6 +100,68 @@ __device__ inline unsigned toTf32(float v) {
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
   return r;
 }
+
+// 2 to the power of v, to 2 units in the last place; results below the least normal number are zero.
+__device__ inline float exp2Fast(float v) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  return r;
+}
+
+#ifdef NS_WARPGROUPS
+// Orders this thread's writes of shared memory, copies that have arrived included, before what products read; a barrier must follow.
+__device__ inline void fenceAsyncProxy() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Before the first product, and between any access of its registers and the next product.
+__device__ inline void groupFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ inline void groupCommit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Waits until at most N committed groups of products are still under way.
+template <int N>
+__device__ inline void groupWait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
+// The compiler may not move what reads or writes these registers across it: to it they are ready before the wait.
+__device__ inline void holdRegisters(float (&c)[8][4]) {
+#pragma unroll
+  for (int i = 0; i < 32; i++) asm volatile("" : "+f"(c[i / 4][i % 4])::"memory");
+}
+
+#define NS_SUMS(c)                                                                                                                       \
+  "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]), "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), \
+      "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]), "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]),            \
+      "+f"(c[4][1]), "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]), "+f"(c[6][0]),            \
+      "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]), "+f"(c[7][2]), "+f"(c[7][3])
+#define NS_SUM_NUMBERS                                                                     \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, " \
+  "%19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+#define NS_GROUP_MULTIPLY(T, name)                                                                                               \
+  template <>                                                                                                                    \
+  __device__ inline void groupMultiply<T>(float(&c)[8][4], unsigned a, unsigned b, bool add) {                                   \
+    asm volatile(                                                                                                                \
+        "{\n.reg .pred p;\n.reg .b64 a, b;\nsetp.ne.s32 p, %35, 0;\nmov.b64 a, {%32, %34};\nmov.b64 b, {%33, %34};\n"            \
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32." name "." name " " NS_SUM_NUMBERS "a, b, p, 1, 1, 0, 0;\n}"                 \
+        : NS_SUMS(c)                                                                                                             \
+        : "r"(a), "r"(b), "r"(kMatrixUpper), "r"(static_cast<int>(add)));                                                        \
+  }                                                                                                                              \
+  template <>                                                                                                                    \
+  __device__ inline void groupMultiply<T>(float(&c)[8][4], const unsigned(&a)[4], unsigned b) {                                  \
+    asm volatile(                                                                                                                \
+        "{\n.reg .b64 b;\nmov.b64 b, {%36, %37};\n"                                                                              \
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32." name "." name " " NS_SUM_NUMBERS "{%32, %33, %34, %35}, b, 1, 1, 1, 1;\n}" \
+        : NS_SUMS(c)                                                                                                             \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "r"(kMatrixUpper));                                                \
+  }
+// c (+)= a b^T for 64 x 64 over k = 16: both matrices in shared memory in rows of k. add: false writes over c.
+template <class T>
+__device__ inline void groupMultiply(float (&c)[8][4], unsigned a, unsigned b, bool add);
+// c += a b: a in registers, b in shared memory in rows of 64 columns.
+template <class T>
+__device__ inline void groupMultiply(float (&c)[8][4], const unsigned (&a)[4], unsigned b);
+NS_GROUP_MULTIPLY(f16, "f16")
+NS_GROUP_MULTIPLY(bf16, "bf16")
+#undef NS_GROUP_MULTIPLY
+#undef NS_SUM_NUMBERS
+#undef NS_SUMS
+#endif
 
 }  // namespace ns::cuda
 #endif

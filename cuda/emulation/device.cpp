@@ -35,6 +35,7 @@ State& state() {
     s->faults = faultsOf(getenv("NEXTSCALE_EMULATION_FAULT"));
     const char* memory = getenv("NEXTSCALE_EMULATION_MEMORY");
     s->limit = memory ? strtoull(memory, nullptr, 10) : kMemory;
+    if (const char* arch = getenv("NEXTSCALE_EMULATION_ARCH")) s->arch = atoi(arch);
     return s;
   }();
   return *one;
@@ -224,8 +225,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   p->maxGridSize[0] = 2147483647;
   p->maxGridSize[1] = p->maxGridSize[2] = 65535;
   p->totalConstMem = 65536;
-  p->major = state().faults.oldGpu ? 7 : 9;
-  p->minor = state().faults.oldGpu ? 5 : 0;
+  p->major = state().faults.oldGpu ? 7 : state().arch / 10;
+  p->minor = state().faults.oldGpu ? 5 : state().arch % 10;
   p->multiProcessorCount = ns::emulation::kSms;
   p->canMapHostMemory = p->concurrentKernels = p->unifiedAddressing = 1;
   p->asyncEngineCount = 3;

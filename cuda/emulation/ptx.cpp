@@ -1,8 +1,9 @@
-#include "cuda/emulation/ptx.h"
+#include "cuda/common/ptx.h"
 
 #include <cstring>
 
 #include "cuda/emulation/half_bits.h"
+#include "cuda/emulation/warpgroup.h"
 
 namespace ns::emulation {
 
@@ -107,6 +108,7 @@ void arrive(const AsyncCopy& copy) {
     memcpy(copy.to, copy.from, static_cast<size_t>(copy.bytes));
   else
     memset(copy.to, 0, static_cast<size_t>(copy.bytes));
+  writtenByThread(copy.to, now);
 }
 
 }  // namespace

@@ -4,8 +4,11 @@
 #include <cuda_fp16.h>
 
 #include <cstring>
+#include <type_traits>
 
+#include "cuda/emulation/device_math.h"
 #include "cuda/emulation/scheduler.h"
+#include "cuda/emulation/warpgroup.h"
 
 namespace ns::emulation {
 
@@ -51,6 +54,26 @@ inline unsigned toTf32(float v) {
   memcpy(&x, &v, sizeof(x));
   if ((x & 0x7f800000u) == 0x7f800000u) return (x & 0x7fffffu) ? 0x7fffffffu : x;
   return (x + 0x1000u) & 0xffffe000u;
+}
+inline float exp2Fast(float v) { return exp2f(v); }
+
+inline unsigned sharedAddress(const void* p) { return emulation::sharedOffset(p); }
+inline void fenceAsyncProxy() { emulation::fenceProxy(); }
+inline void groupFence() { emulation::groupFence(); }
+inline void groupCommit() { emulation::groupCommit(); }
+template <int N>
+inline void groupWait() {
+  emulation::groupWait(N);
+}
+inline void holdRegisters(float (&)[8][4]) {}
+template <class T>
+inline void groupMultiply(float (&c)[8][4], unsigned a, unsigned b, bool add) {
+  constexpr uint64_t upper = uint64_t{kMatrixUpper} << 32;
+  emulation::groupMultiply({&c[0][0], nullptr, upper | a, upper | b, add, std::is_same_v<T, __half>});
+}
+template <class T>
+inline void groupMultiply(float (&c)[8][4], const unsigned (&a)[4], unsigned b) {
+  emulation::groupMultiply({&c[0][0], a, 0, uint64_t{kMatrixUpper} << 32 | b, true, std::is_same_v<T, __half>});
 }
 
 }  // namespace ns::cuda

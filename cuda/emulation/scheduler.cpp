@@ -11,6 +11,7 @@
 #include "cuda/emulation/device.h"
 #include "cuda/emulation/static_shared.h"
 #include "cuda/emulation/trap.h"
+#include "cuda/emulation/warpgroup.h"
 
 uint3 threadIdx{}, blockIdx{};
 dim3 blockDim, gridDim;
@@ -28,6 +29,8 @@ constexpr size_t kStack = 128 * 1024;
 #endif
 constexpr size_t kGuard = 512;
 constexpr unsigned char kCanary = 0xA5;
+constexpr unsigned kWindow = 0x480;
+constexpr int kGroupWarps = 4;
 
 // The state of the one block that runs. Launches take turns: `turn` is held for a whole grid.
 struct Machine {
@@ -47,6 +50,7 @@ struct Machine {
   int threads = 0, done = 0, arrived = 0;
   Wait kind = Wait::syncthreads;
   int count = 0, result = 0;
+  std::vector<int> groupArrived;  // by warpgroup
   const Grid* grid = nullptr;
   std::vector<unsigned char> memory;  // dynamic shared memory between two guards
   unsigned char* shared = nullptr;
@@ -212,6 +216,7 @@ void setUp(const Grid& grid) {
   const auto warps = static_cast<size_t>((m.threads + kLanes - 1) / kLanes);
   if (m.lanes.size() < warps * kLanes) m.lanes.resize(warps * kLanes);
   m.warps.assign(warps, Warp());
+  m.groupArrived.assign((warps + kGroupWarps - 1) / kGroupWarps, 0);
   for (size_t i = 0; i < warps * kLanes; i++) {
     Lane& lane = m.lanes[i];
     Warp& warp = m.warps[i / kLanes];
@@ -265,6 +270,8 @@ void runBlock() {
   become(first);
   switchFiber(m.main, *first->fiber);
   now = nullptr;
+  const char* left = dropProducts();
+  if (left && m.failure.empty()) leave(left);
   if (m.failure.empty() && m.grid->shared > 0) checkGuards();
 }
 
@@ -334,7 +341,36 @@ void warpCollective(Wait kind, unsigned mask, void* arg, Finish finish) {
   suspend();
 }
 
+void warpgroupCollective(Wait kind, void* arg, Finish finish) {
+  Lane* self = now;
+  const auto first = static_cast<size_t>(warpIndex(self) / kGroupWarps * kGroupWarps);
+  if (first + kGroupWarps > m.warps.size() || m.warps[first + kGroupWarps - 1].exists != ~0u)
+    fail("%s in a warpgroup that is not whole", nameOf(kind));
+  self->wait = kind;
+  self->arg = arg;
+  int& arrived = m.groupArrived[first / kGroupWarps];
+  if (++arrived == kGroupWarps * kLanes) {
+    arrived = 0;
+    finish(m.warps[first].lanes, ~0u);
+    for (size_t i = first; i < first + kGroupWarps; i++) makeReady(m.warps[i], m.warps[i].exists);
+  }
+  suspend();
+}
+
+int warpIndex(const Lane* lane) { return static_cast<int>(lane->warp - m.warps.data()); }
+
 void* dynamicShared() { return m.shared; }
+
+unsigned sharedOffset(const void* p) {
+  const auto at = static_cast<const unsigned char*>(p) - m.shared;
+  if (at < 0 || static_cast<size_t>(at) > m.grid->shared) fail("the shared address of what is not in dynamic shared memory");
+  return kWindow + static_cast<unsigned>(at);
+}
+
+unsigned char* atShared(unsigned address, size_t bytes) {
+  if (address < kWindow || address - kWindow + bytes > m.grid->shared) return nullptr;
+  return m.shared + (address - kWindow);
+}
 
 bool isShared(const void* p, size_t bytes) {
   const auto* at = static_cast<const unsigned char*>(p);

@@ -30,7 +30,11 @@ enum class Wait : uint8_t {
   loadMatrixTransposed,
   multiplyF16,
   multiplyBf16,
-  multiplyTf32
+  multiplyTf32,
+  groupFence,
+  groupMultiply,
+  groupCommit,
+  groupWait
 };
 const char* nameOf(Wait wait);
 
@@ -56,6 +60,7 @@ struct Lane {
   void* arg = nullptr;  // what it brings to the collective and takes away
   int group = 0;        // asynchronous copies: the group being filled
   std::vector<AsyncCopy> copies;
+  uint64_t proxyFence = 0;  // when it last ordered its writes before what the tensor cores read
 };
 
 struct Warp {
@@ -74,10 +79,17 @@ extern Lane* now;  // the running thread
 
 int blockBarrier(Wait kind, int predicate);
 void warpCollective(Wait kind, unsigned mask, void* arg, Finish finish);
+// The same for four whole warps, the first a multiple of four; `lanes` has 128.
+void warpgroupCollective(Wait kind, void* arg, Finish finish);
+// Number of the warp in its block.
+int warpIndex(const Lane* lane);
 // Ends the kernel with cudaErrorLaunchFailure and this text.
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));
 void* dynamicShared();
 bool isShared(const void* p, size_t bytes);
+// Dynamic shared memory as a window of 32-bit addresses, which begins at a multiple of 128 that is none of 1024. Null: not in it.
+unsigned sharedOffset(const void* p);
+unsigned char* atShared(unsigned address, size_t bytes);
 
 struct Grid {
   dim3 grid, block;

@@ -32,6 +32,7 @@ struct State {
   std::recursive_mutex lock;
   Faults faults;
   uint64_t limit = 0, used = 0, launches = 0;
+  int arch = 90;                               // compute capability it claims
   std::map<uintptr_t, size_t> device, pinned;  // begin, bytes
   std::map<const void*, int> dynamicShared;    // kernels that opted in
   cudaError_t sticky = cudaSuccess;

@@ -90,6 +90,10 @@ const char* nameOf(Wait wait) {
     case Wait::multiplyF16: return "multiply<f16>";
     case Wait::multiplyBf16: return "multiply<bf16>";
     case Wait::multiplyTf32: return "multiplyTf32";
+    case Wait::groupFence: return "groupFence";
+    case Wait::groupMultiply: return "groupMultiply";
+    case Wait::groupCommit: return "groupCommit";
+    case Wait::groupWait: return "groupWait";
   }
   return "?";
 }

@@ -1,12 +1,14 @@
 // attention: softmax(q k^T) v over cached and new keys. Chooses the kernel and lays out what it reads:
 // 16-bit qkv of a width that is a multiple of 8 up to 128 goes to the tensor cores (cuda/kernels/attention_mma.cuh), which take keys and
 // values in qkv's dtype: normalised keys, and caches of another dtype, are written to scratch before; keys that are appended to a cache
-// of the same dtype are read from there. All else goes to f32 arithmetic (cuda/kernels/attention_simt.cuh).
+// of the same dtype are read from there. Of these, width 64 goes to cuda/kernels/attention_hopper.cuh on a device of compute capability
+// 9.0, where the environment asks for it. All else goes to f32 arithmetic (cuda/kernels/attention_simt.cuh).
 #include <algorithm>
 
 #include "cuda/common/dispatch.h"
 #include "cuda/kernels/attention_mma.cuh"
 #include "cuda/kernels/attention_simt.cuh"
+#include "cuda/ops/attention_hopper.h"
 
 namespace ns::cuda {
 namespace {
@@ -121,7 +123,11 @@ Status launchMma(const Context& ctx, const att::Forward<T>& f) {
 // 128 rows per block where that still fills the device twice (each fragment of keys then serves two products), else 64, else 32.
 template <class T>
 Status onTensorCores(const Context& ctx, const Plan& a) {
-  const att::Forward<T> f = {a.s, a.q, a.y, a.cachedK, a.cachedV, a.freshK, a.freshV, a.lse, ctx.error, ctx.op};
+  att::Forward<T> f = {a.s, a.q, a.y, a.cachedK, a.cachedV, a.freshK, a.freshV, a.lse, ctx.error, ctx.op};
+  if (a.s.width == 64 && a.s.scale > 0 && hopperWanted(ctx)) {
+    if (a.append && dtype(*a.cache) == kDType<T>) f.freshV = behind(a.cachedV, a.s.pos);  // as freshK
+    return attentionOnHopper(ctx, f);
+  }
   const int64_t heads = static_cast<int64_t>(a.s.batch) * a.s.heads;
   const bool many = heads * divUp(a.s.l, 64) >= ctx.sms;
   if (a.s.width > 64) return launchMma<T, 128, 4, 1>(ctx, f);

@@ -99,10 +99,19 @@ async function tests(c) {
   await suite(c, 'test/unit/sample/graph.test.ts', { seconds: 300 });
 }
 
+// Attention by a kernel that the environment alone chooses, until it has passed on hardware.
+const HOPPER = { NEXTSCALE_CUDA_HOPPER: '1' };
+const hasHopper = (c) =>
+  (c.options.emulated || c.device.computeCapability === '9.0') && (c.options.ops ?? 'attention').split(',').includes('attention');
+
 /** Both devices are measured by the same float64 definition: ops in every dtype, forward and backward. */
 async function parity(c) {
   await needEngine(c);
   for (const name of ['parity', 'fused', 'views']) await suite(c, `test/parity/${name}.test.ts`, { label: ' on cuda' });
+  if (hasHopper(c)) {
+    const options = { label: ' on cuda with NEXTSCALE_CUDA_HOPPER=1', env: { ...HOPPER, NEXTSCALE_OPS: 'attention' } };
+    await suite(c, 'test/parity/parity.test.ts', options);
+  }
   await suite(c, 'test/parity/parity.test.ts', { device: 'cpu', label: ' on cpu' });
 }
 
@@ -157,14 +166,14 @@ function rowsOf(file) {
   return lines.map((line) => JSON.parse(line));
 }
 
-async function measured(c, name, script, args, seconds) {
+async function measured(c, name, script, args, seconds, variables = {}) {
   await needEngine(c);
   const file = join(c.state, 'bench', `${name}.jsonl`);
   mkdirSync(join(c.state, 'bench'), { recursive: true });
   rmSync(file, { force: true });
   const smoke = c.options.smoke ? ['--smoke'] : [];
   const command = [join(c.js, 'bench', 'gpu', script), '--out', file, ...smoke, ...args];
-  const env = { ...nodeEnv(c), ...(existsSync(join(c.kit, 'var')) ? { VAR_REPO: join(c.kit, 'var') } : {}) };
+  const env = { ...nodeEnv(c), ...(existsSync(join(c.kit, 'var')) ? { VAR_REPO: join(c.kit, 'var') } : {}), ...variables };
   const run = await program(c, `bench/gpu/${script} ${args.join(' ')}`.trim(), c.node, command, { read: readExitCode, env, seconds });
   if (run) console.log(run.stdout.trimEnd());
   c.report.rows(rowsOf(file));
@@ -172,6 +181,7 @@ async function measured(c, name, script, args, seconds) {
 
 async function bench(c) {
   await measured(c, 'kernels', 'kernels.js', [], left(c) * 0.5);
+  if (hasHopper(c)) await measured(c, 'kernels-hopper', 'kernels.js', ['--only', 'attention,attention_step'], left(c) * 0.3, HOPPER);
   if (!c.options.emulated) await measured(c, 'kernels-own', 'kernels.js', ['--own', '--only', 'linear,linear_grad_w'], left(c) * 0.3);
   await measured(c, 'jobs', 'jobs.js', []);
 }
