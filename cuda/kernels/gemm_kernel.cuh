@@ -147,7 +147,7 @@ __device__ inline void finishTile(const char* shared, const Place& at, const flo
       col[j] = (i + j * T::kThreads) % (T::kN / 4) * 4;
       const bool inside = row[j] < at.m && col[j] < at.n;
       if (inside) beside[j] = e.load(at.z, at.m0 + row[j], at.n0 + col[j]);
-      from[j] = inside ? partial + static_cast<int64_t>(row[j]) * pitch + col[j] : nullptr;
+      from[j] = partial && inside ? partial + static_cast<int64_t>(row[j]) * pitch + col[j] : nullptr;
       if (!partial) v[j] = loadPack<4>(rows + stored<T::kN>(row[j], col[j]));
     }
     if (partial) sumQuads(from, parts, v);
