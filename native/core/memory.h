@@ -4,8 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
-#include <unordered_map>
-#include <vector>
+#include <map>
 
 #include "native/abi/backend.h"
 #include "native/abi/status.h"
@@ -14,14 +13,15 @@ namespace ns::core {
 
 struct Block {
   void* data = nullptr;
-  size_t bytes = 0;  // of the bucket
+  size_t bytes = 0;  // of the bucket asked for
+  size_t whole = 0;  // of the block, which may have been cut for a larger bucket
 };
 
 class Memory {
  public:
   struct Counters {
-    std::atomic<uint64_t> pool{0};  // taken from the backend: live and cached
-    std::atomic<uint64_t> live{0};  // held by slots
+    std::atomic<uint64_t> pool{0};  // taken from the backend: live, cached, and what slots leave unused of larger blocks
+    std::atomic<uint64_t> live{0};  // asked for by slots
     std::atomic<uint64_t> peak{0};  // highest pool
     std::atomic<uint64_t> mapped{0};
   };
@@ -31,7 +31,7 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
-  // Takes a cached block, else asks the backend; short of memory it drops the cache and asks once more.
+  // Takes a cached block that fits, else asks the backend; short of memory it drops the cache and asks once more.
   Block take(size_t bytes, Status& status);
   void give(Block block);
   void trim();
@@ -39,10 +39,13 @@ class Memory {
   static size_t bucket(size_t bytes);
 
  private:
-  using Cache = std::list<Block>;  // oldest first
+  using Cache = std::list<Block>;                       // oldest first
+  using Free = std::multimap<size_t, Cache::iterator>;  // by whole size, oldest first among equals
+  size_t spare() const;
+  Free::iterator fitting(size_t size);
   bool keep(Block block);
   void release(Block block);
-  void drop(Cache::iterator it);
+  void dropOldest();
   void makeRoom(size_t size);
 
   const NsBackend& backend_;
@@ -51,7 +54,7 @@ class Memory {
   size_t cached_ = 0;
   uint64_t highest_ = 0;  // live memory so far
   Cache cache_;
-  std::unordered_map<size_t, std::vector<Cache::iterator>> free_;
+  Free free_;
   Counters counters_;
 };
 

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -88,6 +89,75 @@ void testGrowth() {
   check(Memory::bucket(size_t{1241} << 20) < size_t{1265} << 20, "huge blocks lose little");
 }
 
+// Blocks of 4 MiB of cache at most: a quarter of it, 1 MiB, may lie unused in larger blocks.
+void testLarger() {
+  Device d("");
+  constexpr size_t kKilo = 1024;
+  Memory memory(d.table, d.self, 4096 * kKilo);
+  const Memory::Counters& counters = memory.counters();
+  Status status;
+  Block large = memory.take(1024 * kKilo, status), middle = memory.take(512 * kKilo, status), same = memory.take(512 * kKilo, status);
+  const void *first = large.data, *second = middle.data, *third = same.data;
+  for (const Block& b : {middle, same, large}) memory.give(b);
+  const uint64_t pool = counters.pool;
+  Block a = memory.take(400 * kKilo, status), b = memory.take(400 * kKilo, status), c = memory.take(400 * kKilo, status);
+  check(a.data == third && b.data == second && c.data == first, "the smallest block that holds the bytes, the last used before others");
+  check(counters.pool == pool && counters.live == 3 * Memory::bucket(400 * kKilo), "live is what was asked for");
+  memory.give(c);
+  c = memory.take(200 * kKilo, status);
+  check(c.data != first && counters.pool == pool + Memory::bucket(200 * kKilo),
+        "a block of more than four times the bucket serves no other");
+  for (const Block& x : {a, b, c}) memory.give(x);
+  check(counters.live == 0 && counters.pool == pool + Memory::bucket(200 * kKilo), "all of a block is cached again");
+  Block again = memory.take(1024 * kKilo, status);
+  check(again.data == first, "and serves all its bytes");
+  memory.give(again);
+  memory.trim();
+  check(counters.pool == 0, "all of it is returned");
+
+  Block both[2] = {memory.take(1024 * kKilo, status), memory.take(1024 * kKilo, status)};
+  for (const Block& x : both) memory.give(x);
+  Block one = memory.take(256 * kKilo, status), two = memory.take(256 * kKilo, status);
+  check(counters.pool == 2304 * kKilo, "what lies unused is bounded", std::to_string(counters.pool));
+  memory.give(one);
+  memory.give(two);
+}
+
+int allocations = 0;
+
+// A job of growing shapes, each with sizes of its own, run again and again.
+void testSteady() {
+  Device d("");
+  NsBackend counted = d.table;
+  counted.alloc = [](void* self, size_t bytes, NsStatus* status) {
+    allocations++;
+    return nullBackend()->alloc(self, bytes, status);
+  };
+  constexpr size_t kLimit = size_t{24} << 20;
+  Memory memory(counted, d.self, kLimit);
+  const Memory::Counters& counters = memory.counters();
+  Status status;
+  uint64_t highest = 0, most = 0, idle = 0;
+  int last = 0;
+  for (int run = 0; run < 3; run++) {
+    last = allocations;
+    std::vector<Block> held(6);
+    for (size_t step = 0; step < 200; step++) {
+      const size_t scale = step / 20 + 4;
+      Block& block = held[step * 5 % held.size()];
+      memory.give(block);
+      idle = std::max(idle, counters.pool - counters.live);
+      block = memory.take(scale * scale * 4096 * (step % 3 + 1), status);
+      highest = std::max(highest, counters.live.load());
+      most = std::max(most, counters.pool.load());
+    }
+    for (const Block& block : held) memory.give(block);
+  }
+  check(allocations == last && last > 0, "a job that is run again takes no new block", std::to_string(allocations - last));
+  check(most <= highest + kLimit / 4, "the pool exceeds the highest live memory by the spare room at most", std::to_string(most));
+  check(idle <= kLimit + kLimit / 4 && counters.live == 0 && counters.pool <= kLimit, "the cache is bounded");
+}
+
 void testShortage() {
   Device d("{\"allocLimit\":50000}");
   Memory memory(d.table, d.self, 1 << 20);
@@ -143,6 +213,8 @@ int main() {
   testBuckets();
   testPool();
   testGrowth();
+  testLarger();
+  testSteady();
   testShortage();
   testMapped();
   testRegistry();

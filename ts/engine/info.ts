@@ -2,7 +2,7 @@
 export interface MemoryInfo {
   /** Held by tensors and captures. */
   readonly liveBytes: number;
-  /** Taken from the device: live and cached. */
+  /** Taken from the device: live, cached, and what tensors leave unused of larger blocks. */
   readonly poolBytes: number;
   /** Highest poolBytes so far. */
   readonly peakBytes: number;
