@@ -27,22 +27,24 @@ HWY_INLINE int64_t AttLanes() { return static_cast<int64_t>(hn::Lanes(AttF())); 
 HWY_INLINE int64_t AttRoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // 2^x for x <= 0; 2^0 is exactly 1, below 2^-126 zero, NaN stays NaN. Relative error of the polynomial 1.1e-7.
-HWY_INLINE AttV AttExp2(AttV x) {
-  const AttF d;
-  const hn::RebindToSigned<AttF> di;
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V AttExp2(D d, V x) {
+  const hn::RebindToSigned<D> di;
   // 1.5 * 2^23 + 127: the sum's low bits are round(x) + 127, the exponent of 2^round(x).
-  const AttV magic = hn::Set(d, 12583039.0f);
-  const AttV t = hn::Add(x, magic);
-  const AttV r = hn::Sub(x, hn::Sub(t, magic));
-  AttV p = hn::Set(d, 1.326472725e-03f);
+  const V magic = hn::Set(d, 12583039.0f);
+  const V t = hn::Add(x, magic);
+  const V r = hn::Sub(x, hn::Sub(t, magic));
+  V p = hn::Set(d, 1.326472725e-03f);
   p = hn::MulAdd(p, r, hn::Set(d, 9.671512688e-03f));
   p = hn::MulAdd(p, r, hn::Set(d, 5.550733744e-02f));
   p = hn::MulAdd(p, r, hn::Set(d, 2.402224208e-01f));
   p = hn::MulAdd(p, r, hn::Set(d, 6.931469776e-01f));
   p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
-  const AttV s = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, t)));
+  const V s = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, t)));
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), hn::Mul(p, s));
 }
+
+HWY_INLINE AttV AttExp2(AttV x) { return AttExp2(AttF(), x); }
 
 // max(|x|, eps) as F.normalize takes it.
 HWY_INLINE float AttNorm(const float* x, int64_t c) {

@@ -155,11 +155,12 @@ AttBlock AttPrepare(const AttHead& h, int64_t j0, int64_t n, const AttParts& a) 
 HWY_INLINE int64_t AttVisible(const AttHead& h, int64_t row) { return h.visible ? h.visible[row] : h.keys; }
 
 // One tile of V vectors (rows of its lanes real) against n keys from j0 on.
-template <int V>
+template <int V, class D>
 void AttTile(const AttHead& h, int64_t row, int64_t rows, int64_t j0, int64_t n, const AttBlock& b, AttAhead& ahead, float* s,
              const float* q, float* o, float* sum, float* max) {
-  const int64_t VN = V * AttLanes(), c = h.width;
-  HWY_ALIGN float limit[V * hn::MaxLanes(AttF())], alpha[V * hn::MaxLanes(AttF())];
+  const D d;
+  const int64_t VN = V * static_cast<int64_t>(hn::Lanes(d)), c = h.width;
+  HWY_ALIGN float limit[V * hn::MaxLanes(D())], alpha[V * hn::MaxLanes(D())];
   int64_t least = n, most = n;
   if (h.visible) {
     std::fill(limit, limit + VN, static_cast<float>(n));
@@ -173,18 +174,18 @@ void AttTile(const AttHead& h, int64_t row, int64_t rows, int64_t j0, int64_t n,
     if (most == 0) return;
   }
   const int64_t groups = (most + kAttGroup - 1) / kAttGroup, whole = std::min(groups, b.whole);
-  AttTileScores<V>(q, b.k, c, whole, ahead, s);
-  if (groups > whole) AttTileScores<V>(q, b.rest, c, 1, ahead, s + whole * kAttGroup * VN);
-  AttTileSoftmax(s, most, VN, least < most ? limit : nullptr, max, sum, alpha);
-  AttTileValues<V>(s, b.v, b.vStride, most, AttChannels(c) / kAttGroup, alpha, ahead, o);
+  AttTileScores<V>(d, q, b.k, c, whole, ahead, s);
+  if (groups > whole) AttTileScores<V>(d, q, b.rest, c, 1, ahead, s + whole * kAttGroup * VN);
+  AttTileSoftmax(d, s, most, VN, least < most ? limit : nullptr, max, sum, alpha);
+  AttTileValues<V>(d, s, b.v, b.vStride, most, AttChannels(c) / kAttGroup, alpha, ahead, o);
 }
 
 // Divides a tile [c][lanes] by its sums and writes it as rows.
 void AttFinish(const AttHead& h, int64_t row, int64_t rows, int64_t lanes, float* o, const float* sum, const float* max) {
-  const AttF d;
-  const int64_t N = AttLanes(), c = h.width;
+  const AttNarrow d;
+  const int64_t N = AttNarrowLanes(), c = h.width;
   for (int64_t v = 0; v < lanes; v += N) {
-    const AttV inverse = hn::Div(hn::Set(d, 1.0f), hn::LoadU(d, sum + v));
+    const auto inverse = hn::Div(hn::Set(d, 1.0f), hn::LoadU(d, sum + v));
     for (int64_t i = 0; i < c; i++) hn::StoreU(hn::Mul(hn::LoadU(d, o + i * lanes + v), inverse), d, o + i * lanes + v);
   }
   for (int64_t r = 0; r < rows; r += 4) {
@@ -213,8 +214,8 @@ struct AttRange {
 
 // What to fetch while rows [at, at + real) of the range meet the block from j0 on: in the first block the next tile's queries, in the last
 // one the rows of y, else a part of the new keys and values of the next block and their places in the cache.
-AttAhead AttPlan(const AttHead& h, const AttRange& t, int64_t at, int64_t real, int64_t V, int64_t j0, bool append) {
-  const int64_t c = h.width, bytes = c * 4, width = V * AttLanes(), n = std::min(kAttKeys, t.most - j0), j1 = j0 + n;
+AttAhead AttPlan(const AttHead& h, const AttRange& t, int64_t at, int64_t real, int64_t width, int64_t j0, bool append) {
+  const int64_t c = h.width, bytes = c * 4, n = std::min(kAttKeys, t.most - j0), j1 = j0 + n;
   AttAhead ahead(bytes, (n + AttChannels(c)) / kAttGroup);
   const int64_t next = at + width;
   if (j0 == 0) ahead.add(h.qkv + (t.r0 + next) * h.stride, h.stride * 4, std::min(t.rows - next, kAttVectors * AttLanes()));
@@ -236,19 +237,19 @@ void AttBlockTiles(const AttHead& h, const AttRange& t, int64_t j0, const AttBlo
   const int64_t N = AttLanes(), c = h.width, cp = AttChannels(c), n = std::min(kAttKeys, t.most - j0);
   const AttParts& a = t.a;
   for (int64_t at = 0; at < t.lanes;) {
-    const int64_t V = AttVectors((t.lanes - at) / N), real = std::min(t.rows - at, V * N);
-    if (j0 == 0) AttPackQuery(h, t.r0 + at, real, V * N, a.rows, a.q + at * c);
-    AttAhead ahead = AttPlan(h, t, at, real, V, j0, append);
-    const auto tile = V == 1 ? AttTile<1> : V == 2 ? AttTile<2> : AttTile<kAttVectors>;
+    const int64_t V = AttVectors(t.lanes - at), width = V ? V * N : AttNarrowLanes(), real = std::min(t.rows - at, width);
+    if (j0 == 0) AttPackQuery(h, t.r0 + at, real, width, a.rows, a.q + at * c);
+    AttAhead ahead = AttPlan(h, t, at, real, width, j0, append);
+    const auto tile = V == 0 ? AttTile<1, AttNarrow> : V == 1 ? AttTile<1, AttF> : V == 2 ? AttTile<2, AttF> : AttTile<kAttVectors, AttF>;
     tile(h, t.r0 + at, real, j0, n, b, ahead, a.s, a.q + at * c, a.o + at * cp, a.sum + at, a.max + at);
-    if (j0 + n == t.most) AttFinish(h, t.r0 + at, real, V * N, a.o + at * cp, a.sum + at, a.max + at);
-    at += V * N;
+    if (j0 + n == t.most) AttFinish(h, t.r0 + at, real, width, a.o + at * cp, a.sum + at, a.max + at);
+    at += width;
   }
 }
 
 // Query rows [r0, r0 + rows) of one (batch, head); append: writes its new keys and values to the cache.
 void AttTask(const AttHead& h, int64_t r0, int64_t rows, bool append, float* scratch) {
-  const int64_t c = h.width, cp = AttChannels(c), lanes = AttRoundUp(rows, AttLanes());
+  const int64_t c = h.width, cp = AttChannels(c), lanes = AttRoundUp(rows, AttNarrowLanes());
   AttRange t = {r0, rows, lanes, 0, AttCarve(scratch, rows, c)};
   const AttParts& a = t.a;
   std::fill(a.o, a.o + lanes * cp, 0.0f);

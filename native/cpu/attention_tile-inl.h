@@ -19,7 +19,9 @@ namespace HWY_NAMESPACE {
 
 // Keys (or channels) per register tile, a divisor of 64, and most vectors of queries: kAttGroup * kAttVectors sums, the vectors and a
 // broadcast in 32 or 16 registers (SSE needs another for the product).
-#if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3) || HWY_ARCH_ARM_A64
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+constexpr int kAttGroup = 8, kAttVectors = 3;
+#elif HWY_ARCH_ARM_A64
 constexpr int kAttGroup = 8, kAttVectors = 3;
 #elif HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
 constexpr int kAttGroup = 4, kAttVectors = 3;
@@ -27,8 +29,18 @@ constexpr int kAttGroup = 4, kAttVectors = 3;
 constexpr int kAttGroup = 4, kAttVectors = 2;
 #endif
 
-// Vectors of the next tile where `left` are to be done: no tile of one unless there is no other.
-HWY_INLINE int64_t AttVectors(int64_t left) {
+// The narrowest tile: half a vector of AVX-512, else one vector.
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+using AttNarrow = hn::Half<AttF>;
+#else
+using AttNarrow = AttF;
+#endif
+
+HWY_INLINE int64_t AttNarrowLanes() { return static_cast<int64_t>(hn::Lanes(AttNarrow())); }
+
+// Vectors of the next tile where `lanes` (a multiple of the narrowest tile) are to be done; 0: a narrow one.
+HWY_INLINE int64_t AttVectors(int64_t lanes) {
+  const int64_t left = lanes / AttLanes();
   if (kAttVectors > 2 && left != 4 && left >= 3) return 3;
   return std::min<int64_t>(left, 2);
 }
@@ -38,7 +50,7 @@ HWY_INLINE int64_t AttVectors(int64_t left) {
 // x times the vectors q0, q1, q2 is added to the sums of row r.
 #define NS_ATT_ADD(r, value)                   \
   if (r < kAttGroup) {                         \
-    const AttV x = hn::Set(d, value);          \
+    const auto x = hn::Set(d, value);          \
     a##r = hn::MulAdd(x, q0, a##r);            \
     if (V > 1) b##r = hn::MulAdd(x, q1, b##r); \
     if (V > 2) e##r = hn::MulAdd(x, q2, e##r); \
@@ -82,19 +94,18 @@ struct AttAhead {
 };
 
 // s[j][lane] = sum_i k[j][i] * q[i][lane] for `groups` groups of keys of c floats.
-template <int V>
-HWY_INLINE void AttTileScores(const float* HWY_RESTRICT q, const float* HWY_RESTRICT k, int64_t c, int64_t groups, AttAhead& ahead,
+template <int V, class D>
+HWY_INLINE void AttTileScores(D d, const float* HWY_RESTRICT q, const float* HWY_RESTRICT k, int64_t c, int64_t groups, AttAhead& ahead,
                               float* HWY_RESTRICT s) {
-  const AttF d;
-  const int64_t N = AttLanes(), VN = V * N;
+  const int64_t N = static_cast<int64_t>(hn::Lanes(d)), VN = V * N;
   for (int64_t g = 0; g < groups; g++, k += kAttGroup * c, s += kAttGroup * VN) {
     ahead.go();
-#define NS_X(r) AttV a##r = hn::Zero(d), b##r = hn::Zero(d), e##r = hn::Zero(d);
+#define NS_X(r) hn::Vec<D> a##r = hn::Zero(d), b##r = hn::Zero(d), e##r = hn::Zero(d);
     NS_ATT_GROUP(NS_X)
 #undef NS_X
     const float* qp = q;
     for (int64_t i = 0; i < c; i++, qp += VN) {
-      const AttV q0 = hn::LoadU(d, qp), q1 = hn::LoadU(d, qp + (V > 1 ? N : 0)), q2 = hn::LoadU(d, qp + (V > 2 ? 2 * N : 0));
+      const auto q0 = hn::LoadU(d, qp), q1 = hn::LoadU(d, qp + (V > 1 ? N : 0)), q2 = hn::LoadU(d, qp + (V > 2 ? 2 * N : 0));
       const float* kp = k + i;
 #define NS_X(r) NS_ATT_ADD(r, kp[r * c])
       NS_ATT_GROUP(NS_X)
@@ -107,26 +118,25 @@ HWY_INLINE void AttTileScores(const float* HWY_RESTRICT q, const float* HWY_REST
 }
 
 // o[i][lane] = o[i][lane] * alpha[lane] + sum_j s[j][lane] * v[j][i] for `groups` groups of channels.
-template <int V>
-HWY_INLINE void AttTileValues(const float* HWY_RESTRICT s, const float* HWY_RESTRICT v, int64_t stride, int64_t keys, int64_t groups,
+template <int V, class D>
+HWY_INLINE void AttTileValues(D d, const float* HWY_RESTRICT s, const float* HWY_RESTRICT v, int64_t stride, int64_t keys, int64_t groups,
                               const float* HWY_RESTRICT alpha, AttAhead& ahead, float* HWY_RESTRICT o) {
-  const AttF d;
-  const int64_t N = AttLanes(), VN = V * N;
+  const int64_t N = static_cast<int64_t>(hn::Lanes(d)), VN = V * N;
   for (int64_t g = 0; g < groups; g++, v += kAttGroup, o += kAttGroup * VN) {
     ahead.go();
-    const AttV f0 = hn::LoadU(d, alpha), f1 = hn::LoadU(d, alpha + (V > 1 ? N : 0)), f2 = hn::LoadU(d, alpha + (V > 2 ? 2 * N : 0));
-#define NS_X(r)                                                      \
-  AttV a##r = hn::Zero(d), b##r = hn::Zero(d), e##r = hn::Zero(d);   \
-  if (r < kAttGroup) {                                               \
-    a##r = hn::Mul(hn::LoadU(d, o + r * VN), f0);                    \
-    if (V > 1) b##r = hn::Mul(hn::LoadU(d, o + r * VN + N), f1);     \
-    if (V > 2) e##r = hn::Mul(hn::LoadU(d, o + r * VN + 2 * N), f2); \
+    const auto f0 = hn::LoadU(d, alpha), f1 = hn::LoadU(d, alpha + (V > 1 ? N : 0)), f2 = hn::LoadU(d, alpha + (V > 2 ? 2 * N : 0));
+#define NS_X(r)                                                          \
+  hn::Vec<D> a##r = hn::Zero(d), b##r = hn::Zero(d), e##r = hn::Zero(d); \
+  if (r < kAttGroup) {                                                   \
+    a##r = hn::Mul(hn::LoadU(d, o + r * VN), f0);                        \
+    if (V > 1) b##r = hn::Mul(hn::LoadU(d, o + r * VN + N), f1);         \
+    if (V > 2) e##r = hn::Mul(hn::LoadU(d, o + r * VN + 2 * N), f2);     \
   }
     NS_ATT_GROUP(NS_X)
 #undef NS_X
     const float *qp = s, *vp = v;
     for (int64_t j = 0; j < keys; j++, qp += VN, vp += stride) {
-      const AttV q0 = hn::LoadU(d, qp), q1 = hn::LoadU(d, qp + (V > 1 ? N : 0)), q2 = hn::LoadU(d, qp + (V > 2 ? 2 * N : 0));
+      const auto q0 = hn::LoadU(d, qp), q1 = hn::LoadU(d, qp + (V > 1 ? N : 0)), q2 = hn::LoadU(d, qp + (V > 2 ? 2 * N : 0));
 #define NS_X(r) NS_ATT_ADD(r, vp[r])
       NS_ATT_GROUP(NS_X)
 #undef NS_X
@@ -143,18 +153,18 @@ HWY_INLINE void AttTileValues(const float* HWY_RESTRICT s, const float* HWY_REST
 
 // Scores (in units of log 2) to weights under the running maximum; alpha: the factor for what was summed before. limit, where given: how
 // many of these keys each lane sees; the others get weight zero.
-HWY_INLINE void AttTileSoftmax(float* HWY_RESTRICT s, int64_t keys, int64_t VN, const float* limit, float* HWY_RESTRICT max,
+template <class D>
+HWY_INLINE void AttTileSoftmax(D d, float* HWY_RESTRICT s, int64_t keys, int64_t VN, const float* limit, float* HWY_RESTRICT max,
                                float* HWY_RESTRICT sum, float* HWY_RESTRICT alpha) {
-  const AttF d;
-  const int64_t N = AttLanes();
+  const int64_t N = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t v = 0; v < VN; v += N) {
-    const AttV before = hn::LoadU(d, max + v);
-    AttV top = before;
+    const auto before = hn::LoadU(d, max + v);
+    auto top = before;
     float* p = s + v;
     if (limit) {
-      const AttV seen = hn::LoadU(d, limit + v), least = hn::Set(d, -std::numeric_limits<float>::infinity());
+      const auto seen = hn::LoadU(d, limit + v), least = hn::Set(d, -std::numeric_limits<float>::infinity());
       for (int64_t j = 0; j < keys; j++) {
-        const AttV x = hn::IfThenElse(hn::Lt(hn::Set(d, static_cast<float>(j)), seen), hn::LoadU(d, p + j * VN), least);
+        const auto x = hn::IfThenElse(hn::Lt(hn::Set(d, static_cast<float>(j)), seen), hn::LoadU(d, p + j * VN), least);
         hn::StoreU(x, d, p + j * VN);
         top = hn::Max(top, x);
       }
@@ -162,11 +172,11 @@ HWY_INLINE void AttTileSoftmax(float* HWY_RESTRICT s, int64_t keys, int64_t VN, 
       for (int64_t j = 0; j < keys; j++) top = hn::Max(top, hn::LoadU(d, p + j * VN));
     }
     hn::StoreU(top, d, max + v);
-    const AttV factor = AttExp2(hn::Sub(before, top));
+    const auto factor = AttExp2(d, hn::Sub(before, top));
     hn::StoreU(factor, d, alpha + v);
-    AttV total = hn::Mul(hn::LoadU(d, sum + v), factor);
+    auto total = hn::Mul(hn::LoadU(d, sum + v), factor);
     for (int64_t j = 0; j < keys; j++) {
-      const AttV x = AttExp2(hn::Sub(hn::LoadU(d, p + j * VN), top));
+      const auto x = AttExp2(d, hn::Sub(hn::LoadU(d, p + j * VN), top));
       hn::StoreU(x, d, p + j * VN);
       total = hn::Add(total, x);
     }
