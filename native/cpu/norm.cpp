@@ -1,12 +1,13 @@
 // layer_norm (with AdaLN modulation), group_norm (NHWC, with SiLU), l2_normalize.
 // Floor: memory. layer_norm and l2_normalize 8 bytes per element; group_norm 12, the input being read twice from memory.
-// Statistics: two passes around a mean that lies in cache, corrected by the mean's own rounding; group_norm does so per block of positions
-// and joins the blocks in double in their order, so neither the thread count nor the batch moves a bit.
-// Layout: rows of C contiguous channels. Reference: torch.nn.functional.layer_norm, group_norm, normalize.
+// Statistics: rows in two passes around a mean that lies in cache, corrected by the mean's own rounding; group_norm in one pass per block
+// of positions, around the mean of the first few, joining the blocks in double in their order, so neither the thread count nor the batch
+// moves a bit. Layout: rows of C contiguous channels. Reference: torch.nn.functional.layer_norm, group_norm, normalize.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "native/cpu/norm.cpp"
 #include "hwy/foreach_target.h"
 // clang-format off
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 // clang-format on
 #include <algorithm>
@@ -16,6 +17,17 @@
 #include "native/cpu/norm-inl.h"
 #include "native/cpu/norm.h"
 #include "native/cpu/simd_math-inl.h"
+
+#ifndef NS_CPU_NORM_CPP_ONCE_
+#define NS_CPU_NORM_CPP_ONCE_
+namespace ns::cpu {
+constexpr int64_t kGroupFirst = 8;          // positions whose mean the statistics of a block go around
+constexpr int kGroupRows = 4;               // positions that they take at a time
+constexpr int64_t kGroupAhead = 2048;       // floats that they fetch in advance
+constexpr int64_t kApplyAhead = 512;        // the same of the second pass
+constexpr int64_t kStreamFloats = 1 << 21;  // of y: from there on past the caches
+}  // namespace ns::cpu
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace ns::cpu {
@@ -57,51 +69,90 @@ void L2NormalizeRow(const float* x, float* y, int64_t n, float eps) {
   Map(d, x, y, n, [&](NormV v) { return hn::Div(v, norm); });
 }
 
-// Per channel over `rows` positions: mean, and around it the sum of differences and of their squares.
+// Per channel over `rows` positions: a mean of the first ones, and around it the sum of differences and of their squares. One of the
+// positions lies near that mean, so squares exceed the block's own by a small factor at most, whatever the offset of the channel.
 void GroupBlock(const float* x, int64_t rows, int64_t C, float* mean, float* rest, float* squares) {
   const NormD d;
-  const NormV inverse = hn::Set(d, 1.0f / static_cast<float>(rows));
-  // The block comes from memory here: rows in order, sums in cache.
-  std::fill(mean, mean + C, 0.0f);
-  for (int64_t r = 0; r < rows; r += 4) {
-    const float* p = x + r * C;
-    const int64_t left = rows - r;
-    NormColumns(C, [&](int64_t, auto load, auto store) {
-      NormV s = load(p);
-      if (left > 1) s = hn::Add(s, load(p + C));
-      if (left > 2) s = hn::Add(s, load(p + 2 * C));
-      if (left > 3) s = hn::Add(s, load(p + 3 * C));
-      s = hn::Add(load(mean), s);
-      store(r + 4 >= rows ? hn::Mul(s, inverse) : s, mean);
+  const int64_t some = std::min(rows, kGroupFirst);
+  const NormV inverse = hn::Set(d, 1.0f / static_cast<float>(some));
+  NormColumns(C, [&](int64_t, auto load, auto store) {
+    NormV sum = load(x);
+    for (int64_t k = 1; k < some; k++) sum = hn::Add(sum, load(x + k * C));
+    store(hn::Mul(sum, inverse), mean);
+    store(hn::Zero(d), rest);
+    store(hn::Zero(d), squares);
+  });
+  int64_t r = 0;
+  for (; r + kGroupRows <= rows; r += kGroupRows, x += kGroupRows * C) {
+    NormColumns(C, [&](int64_t i, auto load, auto store) {
+      const NormV m = load(mean);
+      NormV v[kGroupRows], s[kGroupRows], q[kGroupRows];
+      for (int k = 0; k < kGroupRows; k++) __builtin_prefetch(x + k * C + i + kGroupAhead);
+      for (int k = 0; k < kGroupRows; k++) {
+        v[k] = hn::Sub(load(x + k * C), m);
+        s[k] = v[k];
+        q[k] = hn::Mul(v[k], v[k]);
+      }
+      for (int half = kGroupRows / 2; half > 0; half /= 2) {
+        for (int k = 0; k < half; k++) {
+          s[k] = hn::Add(s[k], s[k + half]);
+          q[k] = hn::Add(q[k], q[k + half]);
+        }
+      }
+      store(hn::Add(load(rest), s[0]), rest);
+      store(hn::Add(load(squares), q[0]), squares);
     });
   }
-  NormColumns(C, [&](int64_t, auto load, auto store) {
-    const NormV m = load(mean);
-    NormV s = hn::Zero(d), q = hn::Zero(d);
-    for (int64_t r = 0; r < rows; r++) {
-      const NormV v = hn::Sub(load(x + r * C), m);
-      s = hn::Add(s, v);
-      q = hn::MulAdd(v, v, q);
-    }
-    store(s, rest);
-    store(q, squares);
-  });
+  for (; r < rows; r++, x += C) {
+    NormColumns(C, [&](int64_t, auto load, auto store) {
+      const NormV v = hn::Sub(load(x), load(mean));
+      store(hn::Add(load(rest), v), rest);
+      store(hn::MulAdd(v, v, load(squares)), squares);
+    });
+  }
+}
+
+// z / (1 + e^-z) as Silu, for results that need not be right below 1e-36: one power of two, from the bits of the rounded exponent.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V ShortSilu(D d, V z) {
+  const hn::RebindToSigned<D> di;
+  const V x = hn::Max(hn::Min(hn::Neg(z), hn::Set(d, 87.0f)), hn::Set(d, -87.0f));
+  const V shifted = hn::MulAdd(x, hn::Set(d, 1.44269504088896341f), hn::Set(d, 12582912.0f));  // 1.5 * 2^23: rounds to an integer
+  const V n = hn::Sub(shifted, hn::Set(d, 12582912.0f));
+  V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
+  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
+  V p = hn::Set(d, 1.9875691500e-4f);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3f));
+  p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
+  p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
+  p = hn::MulAdd(p, hn::Mul(r, r), r);
+  const V power = hn::BitCast(d, hn::Add(hn::ShiftLeft<23>(hn::BitCast(di, shifted)), hn::Set(di, 127 << 23)));
+  return hn::Div(z, hn::MulAdd(p, power, hn::Add(power, hn::Set(d, 1.0f))));
 }
 
 // y = (x - mean) * mul + add per channel, then SiLU.
-template <bool kSilu>
+template <bool kSilu, bool kStream>
 HWY_INLINE void GroupApplyImpl(const float* x, int64_t rows, int64_t C, const float* mean, const float* mul, const float* add, float* y) {
   const NormD d;
   const int64_t N = NormLanes();
   const auto f = [&](NormV v, NormV m, NormV a, NormV b) {
     const NormV z = hn::MulAdd(hn::Sub(v, m), a, b);
-    if constexpr (kSilu) return cpu::HWY_NAMESPACE::Silu(d, z);
+    if constexpr (kSilu) return ShortSilu(d, z);
     return z;
   };
   for (int64_t r = 0; r < rows; r++, x += C, y += C) {
     int64_t i = 0;
-    for (; i + N <= C; i += N)
-      hn::StoreU(f(hn::LoadU(d, x + i), hn::Load(d, mean + i), hn::Load(d, mul + i), hn::Load(d, add + i)), d, y + i);
+    for (; i + N <= C; i += N) {
+      __builtin_prefetch(x + i + kApplyAhead);
+      const NormV v = f(hn::LoadU(d, x + i), hn::Load(d, mean + i), hn::Load(d, mul + i), hn::Load(d, add + i));
+      if constexpr (kStream) {
+        hn::Stream(v, d, y + i);
+      } else {
+        hn::StoreU(v, d, y + i);
+      }
+    }
     if (i < C) {
       const size_t k = static_cast<size_t>(C - i);
       StorePart(d, f(LoadPart(d, x + i, k, 0.0f), hn::Load(d, mean + i), hn::Load(d, mul + i), hn::Load(d, add + i)), y + i, k);
@@ -109,8 +160,14 @@ HWY_INLINE void GroupApplyImpl(const float* x, int64_t rows, int64_t C, const fl
   }
 }
 
-void GroupApply(const float* x, int64_t rows, int64_t C, const float* mean, const float* mul, const float* add, bool silu, float* y) {
-  silu ? GroupApplyImpl<true>(x, rows, C, mean, mul, add, y) : GroupApplyImpl<false>(x, rows, C, mean, mul, add, y);
+void GroupApply(const float* x, int64_t rows, int64_t C, const float* mean, const float* mul, const float* add, bool silu, bool stream,
+                float* y) {
+  if (stream) {
+    silu ? GroupApplyImpl<true, true>(x, rows, C, mean, mul, add, y) : GroupApplyImpl<false, true>(x, rows, C, mean, mul, add, y);
+    hwy::FlushStream();
+  } else {
+    silu ? GroupApplyImpl<true, false>(x, rows, C, mean, mul, add, y) : GroupApplyImpl<false, false>(x, rows, C, mean, mul, add, y);
+  }
 }
 
 }  // namespace HWY_NAMESPACE
@@ -259,11 +316,12 @@ Status group_norm(Context& ctx, const NsCall& call, const op::group_norm::Params
   groupStatistics(ctx, g, x, p.eps, stats);
   groupChannels(g, stats, gamma, beta, channels, 3 * pad);
   const auto apply = HWY_DYNAMIC_DISPATCH(GroupApply);
+  const bool stream = count(t) >= kStreamFloats && g.C % 16 == 0 && reinterpret_cast<uintptr_t>(y) % 64 == 0;
   ctx.pool.parallelFor(g.B * g.blocks, g.grain(), [&](int64_t b, int64_t e, int) {
     for (int64_t k = b; k < e; k++) {
       const int64_t image = k / g.blocks, r0 = k % g.blocks * g.R, at = (image * g.P + r0) * g.C;
       const float* c = channels + image * 3 * pad;
-      apply(x + at, std::min(g.R, g.P - r0), g.C, c, c + pad, c + 2 * pad, p.silu != 0, y + at);
+      apply(x + at, std::min(g.R, g.P - r0), g.C, c, c + pad, c + 2 * pad, p.silu != 0, stream, y + at);
     }
   });
   return {};

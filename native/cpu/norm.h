@@ -18,7 +18,7 @@ struct Group {
 };
 
 inline Group makeGroup(int64_t B, int64_t P, int64_t C, int64_t G) {
-  const int64_t R = std::clamp<int64_t>(8192 / C, 8, 256);
+  const int64_t R = std::clamp<int64_t>(32768 / C / 8 * 8, 8, 256);
   return {B, P, C, G, R, (P + R - 1) / R};
 }
 

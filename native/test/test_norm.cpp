@@ -48,17 +48,18 @@ void groupNorm(const char* target) {
   struct Case {
     int64_t B, h, w, C;
     op::group_norm::Params p;
-    double offset;
+    double offset, first = 0;  // first: added to the first position
   };
   const Case cases[] = {{2, 5, 7, 64, {32, 1e-6f, 1}, 0}, {1, 16, 16, 160, {32, 1e-6f, 0}, 0}, {3, 3, 3, 96, {32, 1e-6f, 1}, 0},
                         {2, 4, 4, 12, {3, 1e-6f, 0}, 0},  {1, 33, 41, 36, {4, 1e-6f, 1}, 300}, {1, 1, 1, 7, {7, 1e-6f, 0}, 0},
-                        {2, 1, 1, 64, {2, 1e-5f, 1}, 0},  {1, 64, 67, 5, {1, 1e-6f, 0}, -20}};
+                        {2, 1, 1, 64, {2, 1e-5f, 1}, 0},  {1, 64, 67, 5, {1, 1e-6f, 0}, -20},  {1, 16, 24, 40, {8, 1e-6f, 1}, 5, 1000}};
   for (const Case& c : cases) {
     Rng rng(static_cast<uint64_t>(c.C + c.w));
     const int64_t P = c.h * c.w, W = c.C / c.p.groups;
     // Every channel with its own offset and spread.
     Tensor x = Tensor({c.B, c.h, c.w, c.C}).fill([&](int64_t i) {
-      return c.offset + 0.3 * static_cast<double>(i % c.C % 5) + rng.normal() * (1 + 0.1 * static_cast<double>(i % c.C % 3));
+      return c.offset + (i < c.C ? c.first : 0) + 0.3 * static_cast<double>(i % c.C % 5) +
+             rng.normal() * (1 + 0.1 * static_cast<double>(i % c.C % 3));
     });
     Tensor gamma = Tensor({c.C}).normal(rng), beta = Tensor({c.C}).normal(rng);
     std::vector<double> want(static_cast<size_t>(x.size()));
