@@ -160,7 +160,7 @@ void AttTile(const AttHead& h, int64_t row, int64_t rows, int64_t j0, int64_t n,
              const float* q, float* o, float* sum, float* max) {
   const D d;
   const int64_t VN = V * static_cast<int64_t>(hn::Lanes(d)), c = h.width;
-  HWY_ALIGN float limit[V * hn::MaxLanes(D())], alpha[V * hn::MaxLanes(D())];
+  HWY_ALIGN float limit[V * hn::MaxLanes(D())] = {}, alpha[V * hn::MaxLanes(D())];
   int64_t least = n, most = n;
   if (h.visible) {
     std::fill(limit, limit + VN, static_cast<float>(n));
