@@ -114,11 +114,13 @@ struct AttBlock {
 HWY_INLINE void AttCopyRow(const AttHead& h, const char* cache, int64_t at, bool normalize, int64_t j, float* to) {
   const AttF d;
   const int64_t c = h.width;
-  const char* row = cache + j * c * static_cast<int64_t>(dtypeSize(h.cacheType));
   if (j >= h.cached) {
     const float* from = h.qkv + (j - h.pos) * h.stride + at;
     normalize ? AttNormalize(from, to, c) : Map(d, from, to, c, [](AttV v) { return v; });
-  } else if (h.cacheType == DType::f32) {
+    return;
+  }
+  const char* row = cache + j * c * static_cast<int64_t>(dtypeSize(h.cacheType));
+  if (h.cacheType == DType::f32) {
     Map(d, reinterpret_cast<const float*>(row), to, c, [](AttV v) { return v; });
   } else {
     AttLoadRow(h.cacheType, row, to, c);

@@ -75,7 +75,7 @@ struct AttAhead {
     const char* at;
     int64_t step, left, each;
   };
-  Rows rows[5];
+  Rows rows[6];
   int count = 0;
   int64_t bytes, calls;  // of a row; how often go() will be called
 
