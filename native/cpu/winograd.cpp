@@ -13,8 +13,8 @@
 
 #include <algorithm>
 
-#include "native/cpu/simd_loop-inl.h"
 #include "native/cpu/winograd_kernel-inl.h"
+#include "native/cpu/winograd_transform-inl.h"
 
 #ifndef NS_CPU_WINOGRAD_CPP_ONCE_
 #define NS_CPU_WINOGRAD_CPP_ONCE_
@@ -43,56 +43,6 @@ constexpr int64_t kStreamFloats = 1 << 21;  // of y
 int64_t PlaneFloats(int64_t tiles, int64_t width) {
   const int64_t lines = ceilDiv(tiles * width, 16);
   return (lines | 1) * 16;
-}
-
-HWY_INLINE VF C(float x) { return hn::Set(DF(), x); }
-
-// B^T d for one row or column.
-HWY_INLINE void InputLine2(const VF* d, VF* t) {
-  t[0] = hn::Sub(d[0], d[2]);
-  t[1] = hn::Add(d[1], d[2]);
-  t[2] = hn::Sub(d[2], d[1]);
-  t[3] = hn::Sub(d[1], d[3]);
-}
-HWY_INLINE void InputLine4(const VF* d, VF* t) {
-  const VF a = hn::NegMulAdd(C(4.0f), d[2], d[4]), b = hn::NegMulAdd(C(4.0f), d[1], d[3]);
-  const VF c = hn::Sub(d[4], d[2]), e = hn::Mul(C(2.0f), hn::Sub(d[3], d[1]));
-  t[0] = hn::MulAdd(C(4.0f), d[0], hn::NegMulAdd(C(5.0f), d[2], d[4]));
-  t[1] = hn::Add(a, b);
-  t[2] = hn::Sub(a, b);
-  t[3] = hn::Add(c, e);
-  t[4] = hn::Sub(c, e);
-  t[5] = hn::MulAdd(C(4.0f), d[1], hn::NegMulAdd(C(5.0f), d[3], d[5]));
-}
-
-// A^T z for one row or column.
-HWY_INLINE void OutputLine2(const VF* z, VF* t) {
-  t[0] = hn::Add(hn::Add(z[0], z[1]), z[2]);
-  t[1] = hn::Sub(hn::Sub(z[1], z[2]), z[3]);
-}
-HWY_INLINE void OutputLine4(const VF* z, VF* t) {
-  const VF a = hn::Add(z[1], z[2]), b = hn::Sub(z[1], z[2]), c = hn::Add(z[3], z[4]), e = hn::Sub(z[3], z[4]);
-  t[0] = hn::Add(hn::Add(z[0], a), c);
-  t[1] = hn::MulAdd(C(2.0f), e, b);
-  t[2] = hn::MulAdd(C(4.0f), c, a);
-  t[3] = hn::Add(hn::MulAdd(C(8.0f), e, b), z[5]);
-}
-
-template <int M>
-HWY_INLINE void InputLine(const VF* d, VF* t) {
-  if constexpr (M == 2) {
-    InputLine2(d, t);
-  } else {
-    InputLine4(d, t);
-  }
-}
-template <int M>
-HWY_INLINE void OutputLine(const VF* z, VF* t) {
-  if constexpr (M == 2) {
-    OutputLine2(z, t);
-  } else {
-    OutputLine4(z, t);
-  }
 }
 
 struct Geometry {
@@ -140,37 +90,6 @@ struct Place {
   }
 };
 
-// B^T d B of one vector of channels; n < kLanes of them are there if kPart. The next vector is at next[k] + nextC and goes behind this one.
-template <int M, bool kPart>
-HWY_INLINE void InputVector(const float* const* pixel, int64_t c, const float* const* next, int64_t nextC, int64_t n, float* to,
-                            int64_t plane) {
-  constexpr int E = M + 2;
-  const DF d;
-  VF mid[E][E];
-  NS_UNROLL(8)
-  for (int x = 0; x < E; x++) {
-    VF in[E], line[E];
-    NS_UNROLL(8)
-    for (int y = 0; y < E; y++) {
-      const float* from = pixel[y * E + x] + c;
-      if (x >= 2) __builtin_prefetch(next[y * E + x] + nextC);
-      in[y] = kPart ? LoadPart(d, from, static_cast<size_t>(n), 0.0f) : hn::LoadU(d, from);
-    }
-    InputLine<M>(in, line);
-    NS_UNROLL(8)
-    for (int y = 0; y < E; y++) mid[y][x] = line[y];
-  }
-  NS_UNROLL(8)
-  for (int y = 0; y < E; y++) {
-    VF line[E];
-    InputLine<M>(mid[y], line);
-    NS_UNROLL(8)
-    for (int x = 0; x < E; x++, to += plane) {
-      hn::Store(line[x], d, to);
-    }
-  }
-}
-
 // The pixels under tile `index`.
 template <int M>
 void Pixels(const Geometry& g, int64_t index, const float** pixel) {
@@ -212,45 +131,6 @@ void InputRows(const Geometry& g, const Block& block, int64_t i, int64_t c0, int
   }
 }
 
-// A^T z A of one vector of channels, and the epilogue; y and residual point to the first pixel of the tile.
-template <int M, bool kPart, bool kStream>
-HWY_INLINE void OutputVector(const Winograd& p, const float* z, int64_t plane, const float* bias, const float* residual, float* y, int rows,
-                             int cols, int64_t n) {
-  constexpr int E = M + 2;
-  const DF d;
-  const auto load = [&](const float* from) { return kPart ? LoadPart(d, from, static_cast<size_t>(n), 0.0f) : hn::LoadU(d, from); };
-  VF mid[M][E];
-  NS_UNROLL(8)
-  for (int x = 0; x < E; x++) {
-    VF in[E], line[M];
-    NS_UNROLL(8)
-    for (int k = 0; k < E; k++) in[k] = hn::Load(d, z + (k * E + x) * plane);
-    OutputLine<M>(in, line);
-    NS_UNROLL(8)
-    for (int k = 0; k < M; k++) mid[k][x] = line[k];
-  }
-  const VF b = bias ? load(bias) : hn::Zero(d), alpha = hn::Set(d, p.alpha), beta = hn::Set(d, p.beta);
-  NS_UNROLL(8)
-  for (int k = 0; k < M; k++) {
-    VF line[M];
-    OutputLine<M>(mid[k], line);
-    NS_UNROLL(8)
-    for (int x = 0; x < M; x++) {
-      if (k >= rows || x >= cols) continue;
-      const int64_t at = (k * p.outW + x) * p.out;
-      VF r = hn::Mul(hn::Add(line[x], b), alpha);
-      if (residual) r = hn::MulAdd(beta, load(residual + at), r);
-      if constexpr (kPart) {
-        StorePart(d, r, y + at, static_cast<size_t>(n));
-      } else if constexpr (kStream) {
-        hn::Stream(r, d, y + at);
-      } else {
-        hn::StoreU(r, d, y + at);
-      }
-    }
-  }
-}
-
 // The points of tile first + t, channels [c0, c1), to their pixels; z holds them at z + point * zPlane.
 template <int M>
 void OutputChannels(const Geometry& g, const Block& block, int64_t t, const float* z, int64_t c0, int64_t c1) {
@@ -287,33 +167,68 @@ void Output(const Geometry& g, const Block& block, int64_t t0, int64_t t1, int64
   }
 }
 
-// Memory is idle while the products run: what the transforms will touch is fetched then. Part `part` of `parts` of it.
-void FetchInput(const Geometry& g, int64_t first, int64_t count, int64_t part, int64_t parts) {
-  const Winograd& p = g.p;
-  const int64_t rows = p.m + 2, items = count * rows, width = ceilDiv(p.m, p.upsample) * p.in;
-  for (int64_t i = items * part / parts; i < items * (part + 1) / parts; i++) {
-    if (first + i / rows >= g.tiles) return;
-    const Place at(g, first + i / rows);
-    const int64_t y = std::clamp<int64_t>(at.y + i % rows - p.pad, 0, p.h * p.upsample - 1) / p.upsample;
-    const int64_t x = std::min((at.x + 1) / p.upsample, p.w - 1);
-    const float* from = p.x + ((at.b * p.h + y) * p.w + x) * p.in;
-    for (int64_t j = 0; j < width; j += 16) __builtin_prefetch(from + j, 0, 2);
+// Memory is idle while the products run: what the transforms will read is fetched then, a few lines before each kernel, because many at
+// once would keep its own loads waiting.
+class Fetch {
+ public:
+  Fetch() = default;
+  // The input of tiles [first, first + count), in `parts` steps.
+  static Fetch input(const Geometry& g, int64_t first, int64_t count, int64_t parts) {
+    const Winograd& p = g.p;
+    return Fetch(g, first, std::min(first + count, g.tiles), p.m + 2, ceilDiv(ceilDiv(p.m, p.upsample) * p.in, 16), -1, parts);
   }
-}
-void FetchResidual(const Geometry& g, const Block& block, int64_t p0, int64_t p1, int64_t part, int64_t parts) {
-  const Winograd& p = g.p;
-  const int64_t items = block.count * p.m;
-  for (int64_t i = items * part / parts; i < items * (part + 1) / parts; i++) {
-    const Place at(g, block.first + i / p.m);
-    const int64_t pixel = ((at.b * p.outH + std::min(at.y + i % p.m, p.outH - 1)) * p.outW + at.x) * p.out;
-    for (int64_t x = 0; x < p.m; x++) {
-      for (int64_t c = p0 * kPanel; c < p1 * kPanel; c += 16) __builtin_prefetch(p.residual + pixel + x * p.out + c);
+  // The residual of panels [p0, p1) of the block.
+  static Fetch residual(const Geometry& g, const Block& block, int64_t p0, int64_t p1, int64_t parts) {
+    return Fetch(g, block.first, g.p.residual ? block.first + block.count : 0, g.p.m * g.p.m, p1 - p0, p0 * kPanel, parts);
+  }
+  void step() {
+    for (int64_t i = 0; i < perStep_; i++, line_++) {
+      if (line_ == lines_ && !nextRun()) return;
+      __builtin_prefetch(from_ + line_ * 16, 0, 2);
     }
   }
-}
+
+ private:
+  Fetch(const Geometry& g, int64_t first, int64_t end, int64_t runs, int64_t lines, int64_t channel, int64_t parts)
+      : g_(&g),
+        tile_(first),
+        end_(end),
+        runs_(runs),
+        lines_(lines),
+        line_(lines),
+        channel_(channel),
+        perStep_(first < end ? ceilDiv((end - first) * runs * lines, parts) : 0) {}
+  bool nextRun() {
+    const Winograd& p = g_->p;
+    if (++run_ == runs_) {
+      run_ = 0;
+      tile_++;
+    }
+    if (tile_ >= end_) {
+      perStep_ = 0;
+      return false;
+    }
+    const Place at(*g_, tile_);
+    if (channel_ < 0) {
+      const int64_t y = std::clamp<int64_t>(at.y + run_ - p.pad, 0, p.h * p.upsample - 1) / p.upsample;
+      const int64_t x = std::min((at.x + 1) / p.upsample, p.w - 1);
+      from_ = p.x + ((at.b * p.h + y) * p.w + x) * p.in;
+    } else {
+      const int64_t y = std::min(at.y + run_ / p.m, p.outH - 1), x = std::min(at.x + run_ % p.m, p.outW - 1);
+      from_ = p.residual + ((at.b * p.outH + y) * p.outW + x) * p.out + channel_;
+    }
+    line_ = 0;
+    return true;
+  }
+  const Geometry* g_ = nullptr;
+  const float* from_ = nullptr;
+  int64_t tile_ = 0, end_ = 0, runs_ = 0, run_ = -1;  // a run: contiguous pixels or channels
+  int64_t lines_ = 0, line_ = 0, channel_ = -1, perStep_ = 0;
+};
 
 // Tiles of the block times panels [p0, p1) at one point. z: of panel p0. next: the panel after that, fetched at the end.
-void Product(const Geometry& g, const Block& block, int64_t point, int64_t p0, int64_t p1, float* z, int64_t next) {
+void Product(const Geometry& g, const Block& block, int64_t point, int64_t p0, int64_t p1, float* z, int64_t next, Fetch* input,
+             Fetch* residual) {
   const Winograd& p = g.p;
   const int64_t element = static_cast<int64_t>(dtypeSize(p.dtype)), panelBytes = p.in * kPanel * element;
   const int64_t step = (blockK(p.in) + 15) / 16 * 16;
@@ -325,6 +240,8 @@ void Product(const Geometry& g, const Block& block, int64_t point, int64_t p0, i
     for (int64_t i = 0; i < block.rowTiles; i++) {
       const int rows = static_cast<int>(block.size(i));
       float* to = z + (j - p0) * kPanel * block.count + block.start(i) * panels * kPanel;
+      input->step();
+      residual->step();
       for (int64_t k0 = 0; k0 < p.in; k0 += step) {
         PickPointKernel(p.dtype, static_cast<int>(panels), rows)(v + block.start(i) * g.channels + k0 * rows, w + k0 * kPanel * element,
                                                                  p.in * kPanel, std::min(step, p.in - k0),
@@ -348,12 +265,14 @@ void Blocks(Context& ctx, const Geometry& g, int64_t blockTiles, int64_t group) 
     block.v = ctx.perThread[thread].floats(1, vFloats);
     block.z = ctx.perThread[thread].floats(2, zFloats);
     for (int64_t i = 0; i < block.rowTiles; i++) InputRows<M>(g, block, i, 0, g.p.in);
+    const int64_t kernels = kPoints * block.rowTiles;
+    Fetch input = Fetch::input(g, begin + ctx.pool.threads() * blockTiles, blockTiles, kernels * ceilDiv(g.panels, block.wide));
     for (int64_t p0 = 0, p1; p0 < g.panels; p0 = p1) {
       p1 = std::min(p0 + group, g.panels);
+      Fetch residual = Fetch::residual(g, block, p0, p1, kernels * ceilDiv(p1 - p0, block.wide));
       for (int64_t q = 0; q < kPoints; q++) {
-        if (g.p.residual) FetchResidual(g, block, p0, p1, q, kPoints);
-        FetchInput(g, begin + ctx.pool.threads() * blockTiles, blockTiles, p0 * kPoints + q * (p1 - p0), g.panels * kPoints);
-        Product(g, block, q, p0, p1, block.z + q * block.zPlane, q + 1 < kPoints ? (q + 1) * g.panels + p0 : p1 % g.panels);
+        Product(g, block, q, p0, p1, block.z + q * block.zPlane, q + 1 < kPoints ? (q + 1) * g.panels + p0 : p1 % g.panels, &input,
+                &residual);
       }
       Output<M>(g, block, 0, block.count, p0, p1);
     }
@@ -378,9 +297,10 @@ void Steps(Context& ctx, const Geometry& g) {
   const int64_t parts = std::min<int64_t>(ceilDiv(pairs, 2), ceilDiv(4 * ctx.pool.threads(), kPoints));
   const int64_t width = ceilDiv(pairs, std::max<int64_t>(1, parts)) * block.wide, ranges = ceilDiv(g.panels, width);
   ctx.pool.parallelFor(kPoints * ranges, 1, [&](int64_t begin, int64_t end, int) {
+    Fetch none;
     for (int64_t u = begin; u < end; u++) {
       const int64_t q = u / ranges, p0 = u % ranges * width, p1 = std::min(p0 + width, g.panels);
-      Product(g, block, q, p0, p1, block.z + q * block.zPlane + p0 * kPanel * block.count, q * g.panels + p1);
+      Product(g, block, q, p0, p1, block.z + q * block.zPlane + p0 * kPanel * block.count, q * g.panels + p1, &none, &none);
     }
   });
   ctx.pool.parallelFor(g.tiles, 1, [&](int64_t begin, int64_t end, int) {
