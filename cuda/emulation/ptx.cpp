@@ -1,8 +1,7 @@
-#include "cuda/common/ptx.h"
-
 #include <cstring>
 
 #include "cuda/emulation/half_bits.h"
+#include "cuda/emulation/warp_products.h"
 #include "cuda/emulation/warpgroup.h"
 
 namespace ns::emulation {

@@ -7,18 +7,8 @@
 #include <type_traits>
 
 #include "cuda/emulation/device_math.h"
-#include "cuda/emulation/scheduler.h"
+#include "cuda/emulation/warp_products.h"
 #include "cuda/emulation/warpgroup.h"
-
-namespace ns::emulation {
-
-void beginCopy(void* to, const void* from, int bytes, bool valid);
-void commitCopies();
-void waitForCopies(int left);
-void loadMatrix(unsigned* r, const void* row, Wait kind);
-void multiply(float* c, const unsigned* a, const unsigned* b, Wait kind);
-
-}  // namespace ns::emulation
 
 namespace ns::cuda {
 

@@ -17,7 +17,7 @@ import {
 import { checkKeys, InitSource, type Numerics, WeightReader, type WeightSource } from '../nn/index.js';
 import { type RgbImage, splitImages } from './image.js';
 import { type ImageInput, imageBatch } from './input.js';
-import { checkNumerics, NUMERICS_OPTIONS, type NumericsOptions } from './numerics.js';
+import { checkNumerics, NUMERICS_OPTIONS, type NumericsOptions, winogradTile } from './numerics.js';
 import { openWeights, VQVAE_FAMILY, type WeightInput } from './source.js';
 import { checkTokens, joinTokens, type TokenLayout, type Tokens } from './tokens.js';
 
@@ -101,7 +101,7 @@ export class VQVAE {
     const { source, owned } = await openWeights(input, VQVAE_FAMILY);
     const close = () => owned?.close();
     try {
-      const model = new VqvaeModel(inferVqvaeConfig(source, config), { winograd: transform(engine, winograd, numerics) });
+      const model = new VqvaeModel(inferVqvaeConfig(source, config), { winograd: winogradTile(engine, winograd, numerics) });
       checkKeys('VQVAE', model.parameters(), source);
       const vqvae = new VQVAE(engine, model, source, numerics, close);
       await vqvae.prepare(encoder ?? (owned ? 'lazy' : 'eager'), signal);
@@ -122,7 +122,7 @@ export class VQVAE {
     checkNumber('eini', eini ?? 0, -1e6, 1e6);
     checkWinograd(winograd);
     const numerics = checkNumerics({ precision, dtype }, engine, 'VQVAE');
-    const build: VqvaeBuildOptions = { winograd: transform(engine, winograd, numerics), eini };
+    const build: VqvaeBuildOptions = { winograd: winogradTile(engine, winograd, numerics), eini };
     const model = new VqvaeModel(vqvaeConfig(config), build);
     const vqvae = new VQVAE(engine, model, new InitSource(model.parameters(), seed), numerics, () => {});
     await vqvae.prepare('lazy', signal);
@@ -382,15 +382,6 @@ export class VQVAE {
 
 function checkEngine(engine: unknown): void {
   if (!(engine instanceof Engine)) refuse('engine', engine, 'the engine that createEngine gave');
-}
-
-/**
- * A GPU has one convolution for every algorithm: the weights are packed for the smallest. On the CPU the larger transform would make
- * four times as much of the rounding of 16-bit weights, more than a level of a byte.
- */
-function transform(engine: Engine, asked: WinogradTile | undefined, numerics: Numerics): WinogradTile | undefined {
-  if (engine.device === 'cuda') return 0;
-  return asked ?? ((numerics.dtype ?? numerics.precision ?? 'f32') === 'f32' ? undefined : 2);
 }
 
 function checkWinograd(tile: unknown): void {
