@@ -191,8 +191,7 @@ void gumbel(const char* target) {
         std::vector<double> z;
         const int32_t* s = seed.as<int32_t>() + r / l * 3;
         for (int64_t v = 0; v < V; v++) {
-          const ns::Philox c = {
-              {static_cast<uint32_t>(r % l), 2, static_cast<uint32_t>(s[2]), 0x47000000u + static_cast<uint32_t>(v / 4)}};
+          const ns::Philox c = {{static_cast<uint32_t>(r % l), 2, static_cast<uint32_t>(s[2]), 0x47000000u + static_cast<uint32_t>(v / 4)}};
           const double u = ns::philoxUniform(ns::philox(static_cast<uint32_t>(s[0]), static_cast<uint32_t>(s[1]), c).w[v % 4]);
           const double noise = given ? static_cast<double>(g.as<float>()[r * V + v]) : -std::log(-std::log(u));
           z.push_back((x.as<float>()[r * V + v] * 1.5 + noise) / 0.27f);
