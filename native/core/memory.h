@@ -14,7 +14,7 @@ namespace ns::core {
 struct Block {
   void* data = nullptr;
   size_t bytes = 0;  // of the bucket asked for
-  size_t whole = 0;  // of the block, which may have been cut for a larger bucket
+  size_t whole = 0;  // of the block, which may have been allocated for a larger bucket
 };
 
 class Memory {

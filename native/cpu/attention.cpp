@@ -338,12 +338,13 @@ AttHead head(const NsCall& call, const op::attention::Params& p, const Shape& s,
   return a;
 }
 
-// Rows per task: whole vectors, equal chunks of at most 384 rows, as many as leave four tasks per thread (rows do not depend on it).
+// Rows per task: equal chunks of at most 384 rows, as many as leave four tasks per thread; whole tiles of every instruction set, so that
+// no row shares its tile with others than in a single task.
 int64_t taskRows(const Shape& s, int threads) {
   int64_t limit = 384;
   while (limit > 48 && s.B * s.H * ((s.l + limit - 1) / limit) < 4 * threads) limit /= 2;
   const int64_t chunks = (s.l + limit - 1) / limit, rows = (s.l + chunks - 1) / chunks;
-  return (rows + 15) / 16 * 16;
+  return (rows + 47) / 48 * 48;
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Tile kernels of attention: scores, online softmax, weighted sum of values, all with queries in the lanes. Included once per target.
 // A tile is V vectors of queries (VN lanes), transposed: q [c][VN], scores [64][VN], output [c][VN]. Keys and values are read as rows, one
 // broadcast per value, so they need no packing and neither maximum nor sum crosses lanes. A block is 64 keys counted from key 0. Every sum
-// runs over keys or channels in order with one accumulator per output, and a masked key adds an exact zero, so a lane depends on its own
-// query and its visible keys alone, whatever V and the other lanes are.
+// runs over keys or channels in order with one accumulator per output, and a masked key adds an exact zero where its value is finite,
+// so a lane depends on its own query and its visible keys alone, whatever V and the other lanes are.
 #if defined(NS_CPU_ATTENTION_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef NS_CPU_ATTENTION_TILE_INL_H_
 #undef NS_CPU_ATTENTION_TILE_INL_H_

@@ -13,7 +13,8 @@
 #define NS_CPU_GEMM_CPP_ONCE_
 namespace ns::cpu {
 constexpr int64_t kFewRows = 128;
-constexpr int64_t kSharedRows = 2048;  // above, packing per unit costs little
+constexpr int64_t kSharedRows = 2048;                // above, packing per unit costs little
+constexpr int64_t kSharedFloats = int64_t{8} << 20;  // of packed A: scratch is kept
 constexpr int64_t kMaxBlockRows = 98;
 constexpr int64_t kTileGap = 4;  // what packing may spill
 }  // namespace ns::cpu
@@ -138,7 +139,8 @@ void Multiply(const Gemm& g, const float* packed, int64_t m0, const Tiles& tiles
   for (int64_t p = p0; p < p1;) {
     const int panels = p1 - p >= wide ? wide : (wide == 4 && p1 - p >= 2) ? 2 : 1;
     const char* w = static_cast<const char*>(g.w) + (p * g.k + k0) * kPanel * element;
-    // From 4 to 28 rows a panel is multiplied about as fast as memory gives it: waiting for its first lines would show.
+    // Between 4 rows and two tiles a panel is multiplied about as fast as memory gives it (seen on Zen 4): waiting for its first lines
+    // would show.
     const int64_t stride = g.k * kPanel * element;
     const int lines = tiles.rows >= 4 && tiles.count <= 2 ? static_cast<int>(element / tiles.count) : 0;
     const int64_t part = kn / 4 * lines * 64;
@@ -211,7 +213,8 @@ struct Units {
 // A packed once, as [row block][K block][tile]; every unit reads its row block.
 void SharedRows(Context& ctx, const Gemm& g) {
   const Units units(g, ctx.pool.threads());
-  const int64_t step = blockK(g.k), ks = ceilDiv(g.k, step), perBlock = Tiles(units.rows).floats(step);
+  const int64_t step = std::max<int64_t>(1, blockK(g.k)), ks = std::max<int64_t>(1, ceilDiv(g.k, step)),
+                perBlock = Tiles(units.rows).floats(step);
   float* packed = ctx.shared.floats(0, static_cast<size_t>(units.blocks * ks * perBlock));
   const auto tilesOf = [&](int64_t block) { return Tiles(std::min(units.rows, g.m - block * units.rows)); };
   ctx.pool.parallelFor(units.blocks * ks, 1, [&](int64_t begin, int64_t end, int) {
@@ -258,7 +261,7 @@ void GemmParallel(Context& ctx, const Gemm& g) {
   if (g.m <= 0 || g.n <= 0) return;
   if (g.m <= kFewRows) {
     FewRows(ctx, g);
-  } else if (g.m <= kSharedRows) {
+  } else if (g.m <= kSharedRows && g.m * g.k <= kSharedFloats) {
     SharedRows(ctx, g);
   } else {
     ManyRows(ctx, g);

@@ -69,8 +69,8 @@ void L2NormalizeRow(const float* x, float* y, int64_t n, float eps) {
   Map(d, x, y, n, [&](NormV v) { return hn::Div(v, norm); });
 }
 
-// Per channel over `rows` positions: a mean of the first ones, and around it the sum of differences and of their squares. One of the
-// positions lies near that mean, so squares exceed the block's own by a small factor at most, whatever the offset of the channel.
+// Per channel over `rows` positions: a mean of the first ones, and around it the sum of differences and of their squares. With m of
+// them the squares exceed those around the block's own mean by a factor of at most 1 + rows / m, whatever the offset of the channel.
 void GroupBlock(const float* x, int64_t rows, int64_t C, float* mean, float* rest, float* squares) {
   const NormD d;
   const int64_t some = std::min(rows, kGroupFirst);
@@ -112,7 +112,8 @@ void GroupBlock(const float* x, int64_t rows, int64_t C, float* mean, float* res
   }
 }
 
-// z / (1 + e^-z) as Silu, for results that need not be right below 1e-36: one power of two, from the bits of the rounded exponent.
+// z / (1 + e^-z) as Silu with one power of two, from the bits of the rounded exponent; below -87, where it is smaller than
+// 2e-36, zero.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ShortSilu(D d, V z) {
   const hn::RebindToSigned<D> di;
@@ -129,7 +130,7 @@ HWY_INLINE V ShortSilu(D d, V z) {
   p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
   p = hn::MulAdd(p, hn::Mul(r, r), r);
   const V power = hn::BitCast(d, hn::Add(hn::ShiftLeft<23>(hn::BitCast(di, shifted)), hn::Set(di, 127 << 23)));
-  return hn::Div(z, hn::MulAdd(p, power, hn::Add(power, hn::Set(d, 1.0f))));
+  return hn::IfThenZeroElse(hn::Lt(z, hn::Set(d, -87.0f)), hn::Div(z, hn::MulAdd(p, power, hn::Add(power, hn::Set(d, 1.0f)))));
 }
 
 // y = (x - mean) * mul + add per channel, then SiLU.

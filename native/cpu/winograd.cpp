@@ -36,6 +36,7 @@ namespace {
 
 constexpr int64_t kBlockTiles = 28;  // v of 160 channels stays in a second-level cache of 1 MiB
 constexpr int64_t kGroupPanels = 4;
+constexpr int64_t kMostShared = 28;         // blocks whose v and z may lie in shared scratch, which is kept
 constexpr int64_t kSegment = 160;           // channels of a unit of work of the input transform
 constexpr int64_t kStreamFloats = 1 << 21;  // of y
 
@@ -231,7 +232,7 @@ void Product(const Geometry& g, const Block& block, int64_t point, int64_t p0, i
              Fetch* residual) {
   const Winograd& p = g.p;
   const int64_t element = static_cast<int64_t>(dtypeSize(p.dtype)), panelBytes = p.in * kPanel * element;
-  const int64_t step = (blockK(p.in) + 15) / 16 * 16;
+  const int64_t step = std::max<int64_t>(16, (blockK(p.in) + 15) / 16 * 16);
   const float* v = block.v + point * block.vPlane;
   for (int64_t j = p0; j < p1; j += block.wide) {
     const int64_t panels = std::min(block.wide, p1 - j), index = point * g.panels + j;
@@ -242,7 +243,7 @@ void Product(const Geometry& g, const Block& block, int64_t point, int64_t p0, i
       float* to = z + (j - p0) * kPanel * block.count + block.start(i) * panels * kPanel;
       input->step();
       residual->step();
-      for (int64_t k0 = 0; k0 < p.in; k0 += step) {
+      for (int64_t k0 = 0; k0 == 0 || k0 < p.in; k0 += step) {
         PickPointKernel(p.dtype, static_cast<int>(panels), rows)(v + block.start(i) * g.channels + k0 * rows, w + k0 * kPanel * element,
                                                                  p.in * kPanel, std::min(step, p.in - k0),
                                                                  i + 1 < block.rowTiles ? kPrefetchBytes : jump, k0 > 0, to);
@@ -317,7 +318,7 @@ void Run(Context& ctx, const Winograd& p) {
   std::fill_n(zeros, g.channels, 0.0f);
   g.zeros = zeros;
   const int64_t blocks = ceilDiv(g.tiles, kBlockTiles);
-  if (blocks < 4 * ctx.pool.threads()) {
+  if (blocks < std::min<int64_t>(4 * ctx.pool.threads(), kMostShared)) {
     Steps<M>(ctx, g);
   } else {
     Blocks<M>(ctx, g, ceilDiv(g.tiles, blocks), std::min(kGroupPanels, g.panels));

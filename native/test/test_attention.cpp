@@ -129,6 +129,8 @@ std::vector<Case> cases() {
       {2, 13, 1, 33, 100, params(1, 33, 0.2f, 70, true), false, {}, DType::f16},
       {1, 20, 2, 48, 90, params(2, 48, 1, 60, true), true, {}, DType::bf16},
       {1, 200, 1, 17, 0, params(1, 17, 3), false, {}},
+      {1, 130, 1, 64, 160, params(1, 64, 0.1f, 20, true), false, {}},  // several tasks that append
+      {1, 130, 1, 33, 160, params(1, 33, 0.1f, 20, true), true, {}, DType::f16},
   };
 }
 

@@ -136,6 +136,7 @@ void shapes(Rng& rng) {
     testConv({1, 4, 4, 130, 18, algo}, rng);
     testConv({2, 40, 33, 6, 19, algo, true, true}, rng);  // more tiles than one block
     testConv({1, 70, 90, 8, 16, algo}, rng);
+    testConv({1, 64, 64, 12, 80, algo, true, true}, rng);  // more panels than one group
     testConv(with({2, 6, 5, 12, 18, algo, true, true}, [](ConvCase& c) { c.alpha = 0.5f, c.beta = 0.25f; }), rng);
     testConv(with({2, 5, 6, 16, 24, algo}, [](ConvCase& c) { c.upsample = 2; }), rng);
     testConv(with({1, 7, 3, 9, 5, algo}, [](ConvCase& c) { c.upsample = 3; }), rng);
@@ -143,7 +144,8 @@ void shapes(Rng& rng) {
     testConv(with({1, 8, 9, 20, 24, algo}, [](ConvCase& c) { c.before = 0, c.after = 2; }), rng);
     testConv(with({2, 6, 6, 16, 16, algo}, [](ConvCase& c) { c.dtype = DType::f16; }), rng);
   }
-  testConv({1, 3, 4, 1030, 5, Algo::winograd2}, rng);  // two K blocks
+  testConv({1, 3, 4, 1030, 5, Algo::winograd2}, rng);                // two K blocks
+  testConv({1, 259, 258, 2, 32, Algo::winograd4, true, true}, rng);  // so much that it is streamed
   testConv({1, 20, 30, 150, 3, Algo::direct}, rng);
   testConv({2, 9, 9, 160, 3, Algo::direct, true, true}, rng);
   for (int64_t o = 1; o <= 5; o++) {

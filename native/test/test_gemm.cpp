@@ -129,13 +129,13 @@ void linearShapes(Rng& rng) {
 }
 
 // A row alone, in a small batch and inside 300 rows has the same bits.
-void rowsAlone(int64_t k, int64_t n, DType dtype, Rng& rng) {
-  LinearCase c{1, 300, k, n, dtype, true, false, true};
+void rowsAlone(int64_t rows, int64_t k, int64_t n, DType dtype, Rng& rng) {
+  LinearCase c{1, rows, k, n, dtype, true, false, true};
   c.act = op::linear::Act::gelu;
   LinearData d = makeLinear(c, rng);
   Tensor all = runLinear(c, d, 2);
   for (int64_t count : {1, 2, 3, 5, 6, 8, 18, 50, 129}) {
-    for (int64_t first : {int64_t{0}, int64_t{17}, 300 - count}) {
+    for (int64_t first : {int64_t{0}, int64_t{17}, rows - count}) {
       LinearCase part = c;
       part.l = count;
       LinearData e;
@@ -220,8 +220,9 @@ int main() {
     Rng rng(20261122);
     packing(rng);
     linearShapes(rng);
-    for (DType t : {DType::f32, DType::f16, DType::bf16}) rowsAlone(200, 90, t, rng);
-    rowsAlone(1500, 37, DType::f32, rng);
+    for (DType t : {DType::f32, DType::f16, DType::bf16}) rowsAlone(300, 200, 90, t, rng);
+    rowsAlone(300, 1500, 37, DType::f32, rng);
+    rowsAlone(2100, 40, 33, DType::f32, rng);
     for (bool trans : {false, true}) {
       testMatmul(2, 17, 33, 21, trans, 1, rng);
       testMatmul(3, 5, 64, 70, trans, 0.125f, rng);

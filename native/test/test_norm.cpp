@@ -50,9 +50,10 @@ void groupNorm(const char* target) {
     op::group_norm::Params p;
     double offset, first = 0;  // first: added to the first position
   };
-  const Case cases[] = {{2, 5, 7, 64, {32, 1e-6f, 1}, 0}, {1, 16, 16, 160, {32, 1e-6f, 0}, 0}, {3, 3, 3, 96, {32, 1e-6f, 1}, 0},
-                        {2, 4, 4, 12, {3, 1e-6f, 0}, 0},  {1, 33, 41, 36, {4, 1e-6f, 1}, 300}, {1, 1, 1, 7, {7, 1e-6f, 0}, 0},
-                        {2, 1, 1, 64, {2, 1e-5f, 1}, 0},  {1, 64, 67, 5, {1, 1e-6f, 0}, -20},  {1, 16, 24, 40, {8, 1e-6f, 1}, 5, 1000}};
+  const Case cases[] = {{2, 5, 7, 64, {32, 1e-6f, 1}, 0},   {1, 16, 16, 160, {32, 1e-6f, 0}, 0}, {3, 3, 3, 96, {32, 1e-6f, 1}, 0},
+                        {2, 4, 4, 12, {3, 1e-6f, 0}, 0},    {1, 33, 41, 36, {4, 1e-6f, 1}, 300}, {1, 1, 1, 7, {7, 1e-6f, 0}, 0},
+                        {2, 1, 1, 64, {2, 1e-5f, 1}, 0},    {1, 64, 67, 5, {1, 1e-6f, 0}, -20},  {1, 16, 24, 40, {8, 1e-6f, 1}, 5, 1000},
+                        {1, 259, 256, 32, {8, 1e-6f, 1}, 1}};  // the last is streamed
   for (const Case& c : cases) {
     Rng rng(static_cast<uint64_t>(c.C + c.w));
     const int64_t P = c.h * c.w, W = c.C / c.p.groups;
@@ -93,10 +94,17 @@ void groupNorm(const char* target) {
     run(2, cpu::kernels::group_norm, c.p, {&last, &gamma, &beta}, {&alone});
     check(!std::memcmp(alone.data(), y.as<float>() + (c.B - 1) * P * c.C, alone.bytes), "group_norm: alone equals inside a batch", target);
   }
+}
+
+void groupNormEdges() {
   Tensor flat = Tensor({1, 9, 9, 32}).fill([](int64_t) { return 0.1; });
   Tensor one = Tensor({32}).fill([](int64_t) { return 1; }), zero = Tensor({32}).fill([](int64_t) { return 0; }), y({1, 9, 9, 32});
   run(1, cpu::kernels::group_norm, op::group_norm::Params{32, 1e-6f, 0}, {&flat, &one, &zero}, {&y});
   close(y, std::vector<double>(9 * 9 * 32, 0.0), 1, 1e-4, "group_norm: constant input");
+  Tensor pair = Tensor({1, 1, 2, 32}).fill([](int64_t i) { return i < 32 ? -1 : 1; }), far = Tensor({32}).fill([](int64_t) { return 200; });
+  Tensor ends({1, 1, 2, 32});
+  run(1, cpu::kernels::group_norm, op::group_norm::Params{32, 1e-6f, 1}, {&pair, &far, &zero}, {&ends});
+  check(ends.as<float>()[0] == 0 && ends.as<float>()[63] > 199, "group_norm: SiLU far from zero");
   check(run(1, cpu::kernels::group_norm, op::group_norm::Params{5, 1e-6f, 0}, {&flat, &one, &zero}, {&y}).code == NS_INVALID,
         "group_norm: groups do not divide");
 }
@@ -146,6 +154,7 @@ int main() {
   eachTarget([](const char* target) {
     layerNorm(target);
     groupNorm(target);
+    groupNormEdges();
     rows(target);
   });
   return finish();

@@ -128,10 +128,14 @@ async function cudaEmulated({ root, tally }) {
     await runSuites({ root, tally }, suites, { env, label: ` (${EMULATED}, threads ${order})` });
   }
   const hopper = { NEXTSCALE_CUDA_HOPPER: '1', NEXTSCALE_OPS: 'attention', NEXTSCALE_EMULATION_ORDER: 'shuffled:1' };
-  await runSuites({ root, tally }, ['test/parity/parity.test.ts'], {
-    env: { NEXTSCALE_ADDON: copy, NEXTSCALE_DEVICE: 'cuda', ...hopper },
-    label: ` (${EMULATED}, attention for sm_90a)`,
-  });
+  await runSuites(
+    { root, tally },
+    testFiles(root, (name) => name === 'test/parity/parity.test.ts'),
+    {
+      env: { NEXTSCALE_ADDON: copy, NEXTSCALE_DEVICE: 'cuda', ...hopper },
+      label: ` (${EMULATED}, attention for sm_90a)`,
+    },
+  );
   await goldenCases({ root, tally }, goldenSet(root), {
     env: { NEXTSCALE_ADDON: copy, NEXTSCALE_DEVICE: 'cuda' },
     label: ` (${EMULATED})`,

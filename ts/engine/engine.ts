@@ -197,8 +197,8 @@ export class Engine extends EngineEmitter implements AsyncDisposable {
   /** Executes what is enqueued, then releases everything. Rejects with a late error nobody was told; the engine is closed even so. */
   close(): Promise<void> {
     if (this.#closing) return this.#closing;
-    this.#closing = this.#queue.close();
     this.#leaks.close();
+    this.#closing = this.#queue.close();
     return this.#closing;
   }
 

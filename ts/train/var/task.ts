@@ -65,7 +65,8 @@ export class VarTask implements Task {
    * CheckpointError.
    */
   static async create(engine: Engine, vqvae: VqvaeInput, options: VarTrainOptions = {}, source?: WeightSource): Promise<VarTask> {
-    const tokenizer = new VqvaeModel(vqvaeConfig(vqvae.config ?? {}));
+    // Mostly its encoder is used: the smaller transform, and on a GPU, which sums directly, none.
+    const tokenizer = new VqvaeModel(vqvaeConfig(vqvae.config ?? {}), { winograd: engine.device === 'cuda' ? 0 : 2 });
     const settings = varTraining(options, tokenizer.config);
     const model = new VarModel(settings.config, settings.init);
     const specs = model.parameters();
