@@ -1,5 +1,6 @@
 // Small frame of the kernel tests: seeded data, buffers with sentinels, calls without an engine, every SIMD target, several thread counts.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -28,12 +29,13 @@ struct Rng {
   float normal() { return static_cast<float>(std::sqrt(-2.0 * std::log(uniform() + 1e-300)) * std::cos(6.283185307179586 * uniform())); }
 };
 
-// A tensor between two runs of sentinel bytes, aligned to 4 bytes and to no more: a kernel that needs a vector's alignment ends here.
+// A tensor between two runs of sentinel bytes, aligned to 4 bytes and to no more: a kernel that needs a vector's alignment ends here. Large
+// ones are aligned as the engine's memory is: some kernels write those past the caches.
 struct Tensor {
-  static constexpr size_t kGuard = 68;
+  static constexpr size_t kGuard = 68, kLarge = size_t{1} << 22, kLine = 64;
   std::vector<unsigned char> store;
   NsTensor t = {};
-  size_t bytes = 0;
+  size_t bytes = 0, lead = kGuard;
 
   Tensor() = default;
   Tensor(const std::vector<int64_t>& dims, DType type = DType::f32) {
@@ -42,9 +44,10 @@ struct Tensor {
     int64_t n = 1;
     for (size_t i = 0; i < dims.size(); i++) n *= t.dims[i] = dims[i];
     bytes = static_cast<size_t>(n) * dtypeSize(type);
-    store.assign(bytes + 2 * kGuard, 0xa5);
+    store.assign(bytes + 2 * kGuard + kLine, 0xa5);
+    if (bytes >= kLarge) lead += kLine - reinterpret_cast<uintptr_t>(store.data() + kGuard) % kLine;
   }
-  void* data() { return store.data() + kGuard; }
+  void* data() { return store.data() + lead; }
   template <class T = float>
   T* as() {
     return static_cast<T*>(data());
@@ -56,10 +59,9 @@ struct Tensor {
     return r;
   }
   bool intact() const {
-    for (size_t i = 0; i < kGuard; i++) {
-      if (store[i] != 0xa5 || store[store.size() - 1 - i] != 0xa5) return false;
-    }
-    return true;
+    const auto untouched = [](unsigned char b) { return b == 0xa5; };
+    const auto begin = store.begin() + static_cast<std::ptrdiff_t>(lead);
+    return std::all_of(store.begin(), begin, untouched) && std::all_of(begin + static_cast<std::ptrdiff_t>(bytes), store.end(), untouched);
   }
   Tensor& fill(const std::function<double(int64_t)>& f) {
     for (int64_t i = 0; i < size(); i++) {
