@@ -55,6 +55,12 @@ inline int64_t count(const NsTensor& t) {
   return n;
 }
 
+// Whether an output of rows of `channels` floats is better written past the caches: whole lines of it, and more than would be found there.
+inline bool streams(const float* y, int64_t floats, int64_t channels) {
+  constexpr int64_t kMost = int64_t{1} << 21;
+  return floats >= kMost && channels % 16 == 0 && reinterpret_cast<uintptr_t>(y) % 64 == 0;
+}
+
 // One function per op, each in the file of its family.
 namespace kernels {
 #define NS_DECLARE(name) Status name(Context& ctx, const NsCall& call, const op::name::Params& p);

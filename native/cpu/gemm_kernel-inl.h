@@ -80,8 +80,8 @@ struct WeightI8 {
   }
 };
 
-// One k: sum += a value per row times a weight line per panel.
-template <class W, int Panels, int Rows>
+// One k: sum += a value per row times a weight line per panel. A lies as [k][Rows], unless the strides say otherwise.
+template <class W, int Panels, int Rows, int kStrideK = Rows, int kStrideRow = 1>
 HWY_INLINE void Step(const float* HWY_RESTRICT a, const typename W::T* const (&w)[Panels], int k, VF (&sum)[Rows][Panels * kVectors]) {
   constexpr int kCols = Panels * kVectors;
   const DF d;
@@ -90,7 +90,7 @@ HWY_INLINE void Step(const float* HWY_RESTRICT a, const typename W::T* const (&w
   for (int v = 0; v < kCols; v++) b[v] = W::Load(d, w[v / kVectors] + k * 16 + (v % kVectors) * kLanes);
   NS_UNROLL(16)
   for (int r = 0; r < Rows; r++) {
-    const VF x = hn::Set(d, a[k * Rows + r]);
+    const VF x = hn::Set(d, a[k * kStrideK + r * kStrideRow]);
     NS_UNROLL(64)
     for (int v = 0; v < kCols; v++) sum[r][v] = hn::MulAdd(x, b[v], sum[r][v]);
   }

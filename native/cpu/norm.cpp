@@ -21,11 +21,10 @@
 #ifndef NS_CPU_NORM_CPP_ONCE_
 #define NS_CPU_NORM_CPP_ONCE_
 namespace ns::cpu {
-constexpr int64_t kGroupFirst = 8;          // positions whose mean the statistics of a block go around
-constexpr int kGroupRows = 4;               // positions that they take at a time
-constexpr int64_t kGroupAhead = 2048;       // floats that they fetch in advance
-constexpr int64_t kApplyAhead = 512;        // the same of the second pass
-constexpr int64_t kStreamFloats = 1 << 21;  // of y: from there on past the caches
+constexpr int64_t kGroupFirst = 8;     // positions whose mean the statistics of a block go around
+constexpr int kGroupRows = 4;          // positions that they take at a time
+constexpr int64_t kGroupAhead = 2048;  // floats that they fetch in advance
+constexpr int64_t kApplyAhead = 512;   // the same of the second pass
 }  // namespace ns::cpu
 #endif
 
@@ -317,7 +316,7 @@ Status group_norm(Context& ctx, const NsCall& call, const op::group_norm::Params
   groupStatistics(ctx, g, x, p.eps, stats);
   groupChannels(g, stats, gamma, beta, channels, 3 * pad);
   const auto apply = HWY_DYNAMIC_DISPATCH(GroupApply);
-  const bool stream = count(t) >= kStreamFloats && g.C % 16 == 0 && reinterpret_cast<uintptr_t>(y) % 64 == 0;
+  const bool stream = streams(y, count(t), g.C);
   ctx.pool.parallelFor(g.B * g.blocks, g.grain(), [&](int64_t b, int64_t e, int) {
     for (int64_t k = b; k < e; k++) {
       const int64_t image = k / g.blocks, r0 = k % g.blocks * g.R, at = (image * g.P + r0) * g.C;

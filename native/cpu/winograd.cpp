@@ -36,9 +36,8 @@ namespace {
 
 constexpr int64_t kBlockTiles = 28;  // v of 160 channels stays in a second-level cache of 1 MiB
 constexpr int64_t kGroupPanels = 4;
-constexpr int64_t kMostShared = 28;         // blocks whose v and z may lie in shared scratch, which is kept
-constexpr int64_t kSegment = 160;           // channels of a unit of work of the input transform
-constexpr int64_t kStreamFloats = 1 << 21;  // of y
+constexpr int64_t kMostShared = 28;  // blocks whose v and z may lie in shared scratch, which is kept
+constexpr int64_t kSegment = 160;    // channels of a unit of work of the input transform
 
 // Distance between the planes of two points: an odd number of cache lines, or all points of a tile fall into a few cache sets.
 int64_t PlaneFloats(int64_t tiles, int64_t width) {
@@ -51,7 +50,7 @@ struct Geometry {
   int64_t tilesH, tilesW, tiles;
   int64_t panels, channels;      // of the output; of the input, whole chunks of 16
   const float* zeros = nullptr;  // a pixel outside the image
-  bool stream;                   // past the caches to y: it is too large to be found there, in whole lines
+  bool stream;                   // past the caches to y
   explicit Geometry(const Winograd& w)
       : p(w),
         tilesH(ceilDiv(w.outH, w.m)),
@@ -59,8 +58,7 @@ struct Geometry {
         tiles(w.batch * tilesH * tilesW),
         panels(ceilDiv(w.out, kPanel)),
         channels(ceilDiv(w.in, 16) * 16),
-        stream(kLanes == 16 && w.out % 16 == 0 && reinterpret_cast<uintptr_t>(w.y) % 64 == 0 &&
-               w.batch * w.outH * w.outW * w.out >= kStreamFloats) {}
+        stream(kLanes == 16 && streams(w.y, w.batch * w.outH * w.outW * w.out, w.out)) {}
 };
 
 // Transformed tiles [first, first + count): v [point][row tile][chunk of 16 channels][row][16], row tiles of nearly equal height; z

@@ -20,21 +20,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 using PointKernel = void (*)(const float* a, const void* w, int64_t stride, int64_t kn, int64_t ahead, bool add, float* z);
 
 template <class W, int Panels, int Rows>
-HWY_INLINE void PointStep(const float* HWY_RESTRICT a, const typename W::T* const (&w)[Panels], int k, VF (&sum)[Rows][Panels * kVectors]) {
-  constexpr int kCols = Panels * kVectors;
-  const DF d;
-  VF b[kCols];
-  NS_UNROLL(64)
-  for (int v = 0; v < kCols; v++) b[v] = W::Load(d, w[v / kVectors] + k * 16 + (v % kVectors) * kLanes);
-  NS_UNROLL(16)
-  for (int r = 0; r < Rows; r++) {
-    const VF x = hn::Set(d, a[r * 16 + k]);
-    NS_UNROLL(64)
-    for (int v = 0; v < kCols; v++) sum[r][v] = hn::MulAdd(x, b[v], sum[r][v]);
-  }
-}
-
-template <class W, int Panels, int Rows>
 void PointProduct(const float* HWY_RESTRICT a, const void* weights, int64_t stride, int64_t kn, int64_t ahead, bool add,
                   float* HWY_RESTRICT z) {
   using T = typename W::T;
@@ -59,13 +44,13 @@ void PointProduct(const float* HWY_RESTRICT a, const void* weights, int64_t stri
         }
       }
       NS_UNROLL(4)
-      for (int u = 0; u < 4; u++) PointStep<W, Panels, Rows>(a, w, u, sum);
+      for (int u = 0; u < 4; u++) Step<W, Panels, Rows, 1, 16>(a, w, u, sum);
       NS_UNROLL(4)
       for (int p = 0; p < Panels; p++) w[p] += 4 * 16;
     }
   }
   for (; kn > 0; kn--, a++) {
-    PointStep<W, Panels, Rows>(a, w, 0, sum);
+    Step<W, Panels, Rows, 1, 16>(a, w, 0, sum);
     NS_UNROLL(4)
     for (int p = 0; p < Panels; p++) w[p] += 16;
   }
