@@ -59,6 +59,9 @@ __device__ inline void copyWait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
+// The barrier of all threads of a block, which whole warps may reach from different places; __syncthreads promises one place alone.
+__device__ inline void blockBarrier() { asm volatile("bar.sync 0;" ::: "memory"); }
+
 // Four 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8 (16 bytes, aligned).
 __device__ inline void loadMatrix4(unsigned (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

@@ -20,6 +20,8 @@ inline void copyWait() {
   emulation::waitForCopies(N);
 }
 
+inline void blockBarrier() { emulation::blockBarrier(emulation::Wait::syncthreads, 0); }
+
 inline void loadMatrix4(unsigned (&r)[4], const void* row) { emulation::loadMatrix(r, row, emulation::Wait::loadMatrix); }
 inline void loadMatrix4Transposed(unsigned (&r)[4], const void* row) {
   emulation::loadMatrix(r, row, emulation::Wait::loadMatrixTransposed);

@@ -1,16 +1,18 @@
 // attention on Hopper's tensor cores (sm_90a): 16-bit q, k and v of width 64, forward alone.
 // A warpgroup takes 64 rows of one head, a block 64 or 128 of them; keys and values come in tiles of 64 counted from key 0, by cp.async
-// into four stages of swizzled rows of 128 bytes. S = Q K^T reads both from shared memory; weights stay in registers as the left
+// into three stages of swizzled rows of 128 bytes. S = Q K^T reads both from shared memory; weights stay in registers as the left
 // operand of O += P V, whose right operand is the tile of values as it lies. Softmax online in f32 and base 2, as attention_mma.cuh.
-// Overlap: the scores of the next tile start with this tile's product with the values, and its softmax runs while the latter is under
-// way. 128 registers with 128 rows per block, so that four warpgroups share an SM and one's softmax fills another's waits.
+// Overlap: the scores of the next tile start before this tile's product with the values; one wait is for both, and softmax follows it.
+// Softmax beside the product with the values (FlashAttention-3, algorithm 2) is left out: a left operand's registers must stay until the
+// wait, and ptxas before 13.3 frees them when the product starts (triton-lang/triton#9433). Instead 128 registers with 128 rows per
+// block: four warpgroups share an SM, and one's softmax fills another's waits.
 // Floor: 4 B H c FLOPs per query and key it sees (VAR, 680 tokens in 10 scales: 0.62 of l * l; in tiles of 64 keys and 64 rows: 0.75),
 // and one exp2 each: 16 per cycle of an SM take as long as the products (4096 FLOPs per cycle, 256 per pair), so that only their overlap
 // comes near the rate of products. Bytes: as attention_mma.cuh; from L2 16 KiB per tile and block.
-// A row's result depends on its keys alone, not on the block's size or on its neighbours.
+// A row's result depends on its keys alone, not on the block's size or on its neighbours, as long as all values are finite.
 // Not seen on hardware yet: chosen where NEXTSCALE_CUDA_HOPPER=1 (cuda/ops/attention_hopper.cu).
-// Sources: FlashAttention-3 (Shah et al. 2024, algorithm 2: two stages within a warpgroup); PTX manual, 9.7.15 (wgmma: fragments,
-// canonical layouts, matrix descriptors, async proxy), the facts of which CUTLASS's mma_sm90_desc.hpp and Mojo's WGMMADescriptor repeat.
+// Sources: FlashAttention-3 (Shah et al. 2024); PTX manual, 9.7.15 (wgmma: fragments, canonical layouts, matrix descriptors, async proxy),
+// the facts of which CUTLASS's mma_sm90_desc.hpp and Mojo's WGMMADescriptor repeat.
 #pragma once
 #include "cuda/kernels/attention_mma.cuh"
 
@@ -18,7 +20,7 @@ namespace ns::cuda::att {
 
 template <int kGroups>
 struct HopperLayout {
-  static constexpr int kWidth = 64, kRows = 64 * kGroups, kThreads = 128 * kGroups, kStages = 4;
+  static constexpr int kWidth = 64, kRows = 64 * kGroups, kThreads = 128 * kGroups, kStages = 3;
   static constexpr int kTile = kKeys * kWidth;  // elements of keys or values; a stage is both
   static constexpr size_t kBytes = kSwizzleAtom + static_cast<size_t>(kRows * kWidth + kStages * 2 * kTile) * 2;
 };
@@ -135,11 +137,6 @@ __device__ __forceinline__ void rescale(float (&o)[8][4], const float (&alpha)[2
   for (int i = 0; i < 32; i++) o[i / 4][i % 4] *= alpha[i % 4 / 2];
 }
 
-__device__ __forceinline__ void takeOver(unsigned (&to)[4][4], const unsigned (&from)[4][4]) {
-#pragma unroll
-  for (int i = 0; i < 16; i++) to[i / 4][i % 4] = from[i / 4][i % 4];
-}
-
 // Factors, limits and empty sums of this thread's two rows. q: the tile's rows from `own` on are this warp's, `row` the first of the two.
 template <class T>
 __device__ __forceinline__ void startGroupRows(RowState (&rows)[2], const T* q, int own, const Shape& s, int h, int row) {
@@ -171,38 +168,33 @@ __device__ inline void fetchQueries(T* tile, const HopperForward<T>& a, int b, i
 
 // The tiles [0, tiles), tiles > 0, for a warpgroup: rows and o as attend of attention_mma.cuh leaves them. q: the block's queries, of which
 // those from `own` on are this warp's, `row` this thread's first; queries: this warpgroup's. step(tile): tile + 1 is there afterwards, and
-// what lay four tiles before the one it fetches is read no more.
+// what lay three tiles before the one it fetches is read no more.
 template <class T, class Layout, class F>
 __device__ __forceinline__ void attendTiles(RowState (&rows)[2], float (&o)[8][4], const T* q, int own, unsigned queries, unsigned stages,
                                             int tiles, const Shape& s, int h, int row, F step) {
   const auto keysAt = [&](int tile) { return further(stages, static_cast<unsigned>(tile % Layout::kStages * 2 * Layout::kTile * 2)); };
   const auto valuesAt = [&](int tile) { return further(keysAt(tile), Layout::kTile * 2); };
   float weights[8][4], alpha[2];
-  unsigned p[4][4], next[4][4];
+  unsigned p[4][4];
   groupFence();
   startScores<T>(weights, queries, keysAt(0));
   startGroupRows<T>(rows, q, own, s, h, row);
   groupWait<0>();
   holdRegisters(weights);
-  weigh(weights, rows, alpha, 0);
-  toLeft<T>(next, weights);
   const auto turn = [&](int tile) {
-    step(tile);
-    // Not at the end of the last turn: there the compiler would have it wait before the softmax instead of behind it.
-    groupWait<0>();
-    holdRegisters(o);
+    weigh(weights, rows, alpha, tile * kKeys);
+    toLeft<T>(p, weights);
     rescale(o, alpha);
-    takeOver(p, next);
+    step(tile);
     groupFence();
   };
   for (int tile = 0; tile + 1 < tiles; tile++) {
     turn(tile);
     startScores<T>(weights, queries, keysAt(tile + 1));
     startValues<T>(o, p, valuesAt(tile));
-    groupWait<1>();
+    groupWait<0>();  // directly behind: nothing may write p before it
     holdRegisters(weights);
-    weigh(weights, rows, alpha, (tile + 1) * kKeys);
-    toLeft<T>(next, weights);
+    holdRegisters(o);
   }
   turn(tiles - 1);
   startValues<T>(o, p, valuesAt(tiles - 1));
@@ -233,11 +225,11 @@ __global__ void __launch_bounds__(128 * kGroups, kGroups == 2 ? 2 : 3) attention
   copyCommit();
   const Limits most = limitsOf<Layout::kRows>(s, row0, group, a.error, a.op);
   const int tiles = (most.block + kKeys - 1) / kKeys, ownTiles = (most.own + kKeys - 1) / kKeys;
-  // A barrier counts who arrives: warpgroups meet from different places, each `tiles` times and once before.
+  // Warpgroups meet at the barrier from different places, each `tiles` times and once before.
   const auto step = [&](int tile) {
     copyWait<0>();
     fenceAsyncProxy();
-    __syncthreads();
+    blockBarrier();
     T* const to = stages + (tile + 2) % Layout::kStages * 2 * Layout::kTile;
     if (tile + 2 < tiles) fetchTile<T, kSplit, Layout::kThreads>(to, columns, a, (tile + 2) * kKeys);
     copyCommit();
