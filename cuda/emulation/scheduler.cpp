@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "cuda/emulation/device.h"
+#include "cuda/emulation/dynamic_shared.h"
 #include "cuda/emulation/static_shared.h"
 #include "cuda/emulation/trap.h"
 #include "cuda/emulation/warpgroup.h"
@@ -27,9 +28,6 @@ constexpr size_t kStack = 512 * 1024;
 #else
 constexpr size_t kStack = 128 * 1024;
 #endif
-constexpr size_t kGuard = 512;
-constexpr unsigned char kCanary = 0xA5;
-constexpr unsigned kWindow = 0x480;
 constexpr int kGroupWarps = 4;
 
 // The state of the one block that runs. Launches take turns: `turn` is held for a whole grid.
@@ -52,8 +50,6 @@ struct Machine {
   int count = 0, result = 0;
   std::vector<int> groupArrived;  // by warpgroup
   const Grid* grid = nullptr;
-  std::vector<unsigned char> memory;  // dynamic shared memory between two guards
-  unsigned char* shared = nullptr;
   std::string failure;
 };
 
@@ -228,10 +224,7 @@ void setUp(const Grid& grid) {
     if (lane.lane == 0) warp.lanes = &lane;
     if (static_cast<int>(i) < m.threads) warp.exists |= lane.bit;
   }
-  m.memory.resize(grid.shared + 2 * kGuard + 128);
-  const auto base = reinterpret_cast<uintptr_t>(m.memory.data()) + kGuard;
-  m.shared = reinterpret_cast<unsigned char*>((base + 127) & ~uintptr_t{127});
-  memset(m.memory.data(), kCanary, m.memory.size());
+  resizeDynamicShared(grid.shared);
   m.grid = &grid;
   m.failure.clear();
 }
@@ -244,17 +237,6 @@ void fillOrder(uint64_t block) {
   for (int i = 0; i < warps; i++) m.warps[static_cast<size_t>(m.warpAt[i])].place = i;
 }
 
-void checkGuards() {
-  const unsigned char* end = m.shared + m.grid->shared;
-  for (const unsigned char* p = m.memory.data(); p < m.memory.data() + m.memory.size(); p++) {
-    if (p == m.shared) p = end;
-    if (*p == kCanary) continue;
-    const auto at = static_cast<long long>(p - m.shared);
-    return leave("a write outside the " + std::to_string(m.grid->shared) + " bytes of dynamic shared memory, at byte " +
-                 std::to_string(at));
-  }
-}
-
 void runBlock() {
   m.readyWarps = 0;
   m.done = m.arrived = 0;
@@ -262,7 +244,7 @@ void runBlock() {
     warp.done = warp.arrived = warp.ready = 0;
     makeReady(warp, warp.exists);
   }
-  memset(m.shared, 0xff, m.grid->shared);  // NaN in every float type, -1 in every integer
+  fillDynamicShared();
   m.current = &m.warps[static_cast<size_t>(m.warpAt[0])];
   Lane* first = pick();
   first->fiber = idleFiber();
@@ -272,7 +254,9 @@ void runBlock() {
   now = nullptr;
   const char* left = dropProducts();
   if (left && m.failure.empty()) leave(left);
-  if (m.failure.empty() && m.grid->shared > 0) checkGuards();
+  if (!m.failure.empty()) return;
+  const std::string outside = writtenOutside();
+  if (!outside.empty()) leave(outside);
 }
 
 // After a failure the threads that waited are dropped as they are: their stacks begin anew.
@@ -358,25 +342,6 @@ void warpgroupCollective(Wait kind, void* arg, Finish finish) {
 }
 
 int warpIndex(const Lane* lane) { return static_cast<int>(lane->warp - m.warps.data()); }
-
-void* dynamicShared() { return m.shared; }
-
-unsigned sharedOffset(const void* p) {
-  const auto at = static_cast<const unsigned char*>(p) - m.shared;
-  if (at < 0 || static_cast<size_t>(at) > m.grid->shared) fail("the shared address of what is not in dynamic shared memory");
-  return kWindow + static_cast<unsigned>(at);
-}
-
-unsigned char* atShared(unsigned address, size_t bytes) {
-  if (address < kWindow || address - kWindow + bytes > m.grid->shared) return nullptr;
-  return m.shared + (address - kWindow);
-}
-
-bool isShared(const void* p, size_t bytes) {
-  const auto* at = static_cast<const unsigned char*>(p);
-  if (at >= m.shared && at + bytes <= m.shared + m.grid->shared) return true;
-  return inStaticShared(p, bytes);
-}
 
 void setOrder(Order order, uint64_t seed) {
   const std::lock_guard<std::mutex> turn(m.turn);

@@ -32,7 +32,7 @@ struct Sums {
 };
 
 struct WarpState {
-  bool fenced = false;
+  bool fenced = false;  // since the last wait
   int group = 0;
   std::vector<Started> products;
   std::map<float*, Sums> sums;
@@ -112,7 +112,7 @@ bool poisoned(const float* c) {
 void start(Lane* lanes, unsigned) {
   const int warp = warpIndex(lanes);
   WarpState& state = states[warp];
-  if (!state.fenced) fail("a product of a warpgroup without wgmma.fence before it");
+  if (!state.fenced) fail("a product of a warpgroup without wgmma.fence since the last wait");
   Started s;
   s.group = state.group;
   for (int i = 0; i < kLanes; i++) s.lanes[i] = *static_cast<const GroupProduct*>(lanes[i].arg);
