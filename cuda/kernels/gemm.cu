@@ -28,10 +28,13 @@ int64_t mostAlone(const Gemm& g) {
   return kMostAlone / (std::clamp<int64_t>(g.m, 1, T::kM) * T::kN * 4);
 }
 
+// As runMath chooses.
+bool onTensorCores(const Gemm& g, const Plan& p) { return halves(g) || (g.tf32 && p.size != Size::small); }
+
 bool sumsAlone(const Context& ctx, const Gemm& g, const Plan& p) {
   const auto fits = [&](auto tile, int64_t count) { return count <= kTickets && p.splits <= mostAlone<decltype(tile)>(g); };
   if (!ctx.tickets) return false;
-  switch (p.size) {
+  switch (sizeToRun(p.size, g.alongA && g.alongB, p.fast, halves(g), onTensorCores(g, p))) {
     case Size::small: return fits(Small(), tiles<Small>(g));
     case Size::few: return fits(Few(), tiles<Few>(g));
     case Size::large: return fits(Large(), tiles<Large>(g));
@@ -98,7 +101,7 @@ Status runMath(const Context& ctx, const Gemm& g, const Plan& p) {
     if (g.a.type == DType::f16) return run<Half<f16>, ALONG_A, ALONG_B>(ctx, g, p);
     return run<Half<bf16>, ALONG_A, ALONG_B>(ctx, g, p);
   }
-  if (g.tf32 && p.size != Size::small) return run<Tf32, ALONG_A, ALONG_B>(ctx, g, p);
+  if (onTensorCores(g, p)) return run<Tf32, ALONG_A, ALONG_B>(ctx, g, p);
   return run<Exact, ALONG_A, ALONG_B>(ctx, g, p);
 }
 

@@ -28,6 +28,15 @@ struct Plan {
 
 // Both operands f16 or both bf16: tensor cores take them as they are. Everything else is computed from f32.
 inline bool halves(const Gemm& g) { return g.a.type == g.b.type && g.a.type != DType::f32; }
+// The size that runs where `wanted` is planned: medium where there is no kernel. Small and few exist for rows by rows alone; tf32 gains
+// nothing where the weights' bytes are the time, and unaligned 16-bit products are too rare for a kernel of their own.
+constexpr Size sizeToRun(Size wanted, bool rowsByRows, bool fast, bool half, bool tensor) {
+  const bool exists = wanted == Size::small   ? rowsByRows && (half ? fast : !tensor)
+                      : wanted == Size::few   ? rowsByRows && half && fast
+                      : wanted == Size::large ? fast
+                                              : true;
+  return exists ? wanted : Size::medium;
+}
 Plan plan(const Context& ctx, const Gemm& g);
 Plan split(Plan p, int64_t k, int splits);
 

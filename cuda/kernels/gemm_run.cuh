@@ -12,14 +12,14 @@ template <class Math, bool ALONG_A, bool ALONG_B, class A, class B>
 Status runTile(const Context& ctx, const Plan& plan, Product<A, B>& p, int batch) {
   constexpr bool kFast = std::is_same_v<A, Fast<ALONG_A>>;
   constexpr bool kHalf = sizeof(typename Math::Element) == 2;
-  // tf32 gains nothing where the weights' bytes are the time; unaligned 16-bit products are too rare for a kernel of their own.
-  if constexpr (ALONG_A && ALONG_B && (kHalf ? kFast : !Math::kTensor)) {
+  constexpr auto kExists = [](Size s) { return sizeToRun(s, ALONG_A && ALONG_B, kFast, kHalf, Math::kTensor) == s; };
+  if constexpr (kExists(Size::small)) {
     if (plan.size == Size::small) return start<Math, Small>(ctx, p, plan.splits, batch);
   }
-  if constexpr (ALONG_A && ALONG_B && kHalf && kFast) {
+  if constexpr (kExists(Size::few)) {
     if (plan.size == Size::few) return start<Math, Few>(ctx, p, plan.splits, batch);
   }
-  if constexpr (kFast) {
+  if constexpr (kExists(Size::large)) {
     if (plan.size == Size::large) return start<Math, Large>(ctx, p, plan.splits, batch);
   }
   return start<Math, Medium>(ctx, p, plan.splits, batch);

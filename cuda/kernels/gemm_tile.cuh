@@ -3,7 +3,8 @@
 //   along k:  line = row of m (or n), kRowBytes of k in it; read by ldmatrix, eight lines at the same chunk.
 //   across k: line = one k, the tile's m (or n) in it; 16 bit: ldmatrix.trans, eight lines at the same chunk; f32: eight columns of four
 //   lines.
-// Chunks are permuted inside a line by XOR with the line's number (the swizzle of CUTLASS). cuda/test/test_gemm.cpp counts the conflicts.
+// Chunks are permuted inside a line by XOR with the line's number (the swizzle of CUTLASS). cuda/test/test_gemm_banks.cpp counts the
+// conflicts.
 #pragma once
 #include "cuda/common/half.h"
 #include "cuda/common/reduce.h"
