@@ -41,7 +41,7 @@ class TestDevice {
   ~TestDevice() { cudaFree(error_); }
 
   // A GPU of `sms` multiprocessors, by which kernels choose tiles and splits.
-  Context context(int sms = 132) { return Context{nullptr, error(), kOp, sms, 90, 227 * 1024, false, false, memory_, libraries_}; }
+  Context context(int sms = 132) { return Context{nullptr, error(), kOp, sms, arch(), 227 * 1024, false, false, memory_, libraries_}; }
   // What kernels told of since the last call.
   DeviceError takeError() {
     DeviceError e;
@@ -51,6 +51,15 @@ class TestDevice {
   }
 
  private:
+  static int arch() {
+    static const int one = [] {
+      int major = 0, minor = 0;
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+      return major * 10 + minor;
+    }();
+    return one;
+  }
   // At first use: before main() there may be no runtime yet.
   DeviceError* error() {
     if (error_) return error_;
