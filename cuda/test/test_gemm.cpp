@@ -339,6 +339,13 @@ void plans() {
   check(of(18, 1024, 1024).size == Size::few && of(64, 3072, 1024).size == Size::few, "more rows");
   check(of(128, 1024, 1024).size == Size::medium, "some rows");
   check(of(72, 1024, 4096).splits == 8 && of(64, 1024, 4096).splits == 16, "no more parts than the last block of a tile can sum");
+  for (const Size size : {Size::small, Size::few, Size::large}) {
+    check(sizeToRun(size, true, false, true, true) == Size::medium, "an unaligned product of 16 bit runs in medium tiles");
+    check(sizeToRun(size, true, true, true, true) == size, "an aligned one as planned");
+  }
+  check(sizeToRun(Size::small, true, false, false, false) == Size::small, "few rows in f32");
+  check(sizeToRun(Size::small, true, true, false, true) == Size::medium, "few rows in tf32");
+  check(sizeToRun(Size::few, false, true, true, true) == Size::medium, "columns by columns");
   Gemm none;
   none.a.type = none.b.type = DType::bf16, none.n = 5, none.k = 3;
   check(plan(ctx, none).splits == 1, "no rows");
