@@ -50,17 +50,19 @@ async function flat(engine: Engine, given: Run): Promise<void> {
   const part = given.steps / 20 / 5;
   for (const [name, list] of Object.entries(used)) {
     const [start, end] = [mean(list.slice(part, 2 * part)), mean(list.slice(-part))];
-    assert.ok(Math.abs(end / start - 1) < 0.03, `${name} went from ${start.toFixed(1)} to ${end.toFixed(1)}`);
+    const change = end / start - 1;
+    // V8 may give pages back at any time, which takes no memory from anybody.
+    assert.ok((name === 'RSS' ? change : Math.abs(change)) < 0.03, `${name} went from ${start.toFixed(1)} to ${end.toFixed(1)}`);
   }
 }
 
-test('2,000 steps of a VAR leave RSS, heap and the number of tensors within 3 %', async () => {
+test('2,000 steps of a VAR leave heap and the number of tensors within 3 %, RSS at most 3 % higher', async () => {
   await using engine = await createEngine({ threads: 2 });
   using task = disposable(await makeTask(engine, { dropPathRate: 0.1 }));
   await flat(engine, { task: task.value, reso: RESO, steps: 2000 });
 });
 
-test('500 steps of a VQVAE leave RSS, heap and the number of tensors within 3 %', async () => {
+test('500 steps of a VQVAE leave heap and the number of tensors within 3 %, RSS at most 3 % higher', async () => {
   await using engine = await createEngine({ threads: 2 });
   using task = disposable(await tinyTask(engine, { kmeans: { batches: 2 }, restart: { after: 20 }, config: { patchNums: [1, 2, 4] } }));
   await flat(engine, { task: task.value as unknown as Task, reso: 16, steps: 500 });
