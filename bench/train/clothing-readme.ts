@@ -129,11 +129,9 @@ export function readIndex(folder: string): TokenIndex {
 
 const size = (path: string): string => `${(statSync(path).size / 2 ** 20).toFixed(2)} MiB`;
 
-export function readme(facts: Facts): string {
-  const { out, steps, commit, machine, weights, logs, tokenFolder } = facts;
+function intro({ out, tokenFolder }: Facts): string[] {
   const { classes, dataset } = readIndex(tokenFolder.train);
   const val = readIndex(tokenFolder.val).dataset.images;
-  const seed = /--seed (\d+)/.exec(steps[0]!.command)?.[1] ?? '0';
   const stored = readdirSync(out).filter((name) => name.endsWith('.safetensors'));
   return [
     '# clothing64',
@@ -148,9 +146,12 @@ export function readme(facts: Facts): string {
     row('file', 'size'),
     row('---', '---:'),
     ...stored.sort().map((name) => row(`\`${name}\` (f16)`, size(join(out, name)))),
-    '',
-    '## Commands',
-    '',
+  ];
+}
+
+function commands({ steps, commit, machine, weights }: Facts): string[] {
+  const seed = /--seed (\d+)/.exec(steps[0]!.command)?.[1] ?? '0';
+  return [
     '`DATA` is the folder of the photos.',
     '',
     '```sh',
@@ -163,38 +164,32 @@ export function readme(facts: Facts): string {
     row('Machine', machine),
     row('Commit', commit),
     row('Weights', weights.map((path) => `\`${path}\``).join(', ')),
-    '',
-    '## Wall time',
-    '',
-    ...timeTable(facts),
-    '',
-    '## VQVAE',
-    '',
-    ...vqvaeTable(facts),
-    '',
-    'Codebook over the last epoch of training:',
-    '',
-    ...perScale(logs.vqvae.epochs.at(-1)!.metrics),
-    '',
-    '## VAR',
-    '',
-    ...varTable(facts),
-    '',
-    '![Curves of both runs](curves.png)',
-    '',
-    '## Pictures',
-    '',
-    'Generated, with the settings and the seed of the demo; one column per class:',
-    '',
-    '![Generated images of every class](generated.jpg)',
-    '',
-    'Some of them after every scale:',
-    '',
-    '![Generated images after every scale](scales.jpg)',
-    '',
-    'Validation photos, and what is decoded after every scale:',
-    '',
-    '![Reconstructed photos](reconstructed.jpg)',
-    '',
-  ].join('\n');
+  ];
+}
+
+const PICTURES = [
+  'Generated, with the settings and the seed of the demo; one column per class:',
+  '',
+  '![Generated images of every class](generated.jpg)',
+  '',
+  'Some of them after every scale:',
+  '',
+  '![Generated images after every scale](scales.jpg)',
+  '',
+  'Validation photos, and what is decoded after every scale:',
+  '',
+  '![Reconstructed photos](reconstructed.jpg)',
+];
+
+export function readme(facts: Facts): string {
+  const codebook = ['Codebook over the last epoch of training:', '', ...perScale(facts.logs.vqvae.epochs.at(-1)!.metrics)];
+  const sections: readonly (readonly [title: string, lines: readonly string[]])[] = [
+    ['Commands', commands(facts)],
+    ['Wall time', timeTable(facts)],
+    ['VQVAE', [...vqvaeTable(facts), '', ...codebook]],
+    ['VAR', [...varTable(facts), '', '![Curves of both runs](curves.png)']],
+    ['Pictures', PICTURES],
+  ];
+  const body = sections.flatMap(([title, lines]) => ['', `## ${title}`, '', ...lines]);
+  return [...intro(facts), ...body, ''].join('\n');
 }
