@@ -17,10 +17,7 @@ using namespace ns::cuda::gemm;
 
 namespace {
 
-GrowingScratch memory;
-Libraries libraries;
-
-Context context(int sms) { return Context{nullptr, nullptr, 0, sms, 90, 227 * 1024, false, false, memory, libraries}; }
+Context context(int sms) { return device.context(sms); }
 
 struct Tickets {
   Tickets() {

@@ -110,18 +110,7 @@ HWY_INLINE void AttStoreRow(DType type, const float* x, void* y, int64_t c) {
 HWY_INLINE void AttTranspose4(const float* const* rows, int64_t c, float* to, int64_t step) {
   int64_t i = 0;
 #if HWY_TARGET != HWY_SCALAR
-  const hn::CappedTag<float, 4> d4;
-  const hn::Repartition<double, decltype(d4)> d2;
-  for (; i + 4 <= c; i += 4) {
-    const auto a = hn::LoadU(d4, rows[0] + i), b = hn::LoadU(d4, rows[1] + i);
-    const auto e = hn::LoadU(d4, rows[2] + i), f = hn::LoadU(d4, rows[3] + i);
-    const auto ab0 = hn::BitCast(d2, hn::InterleaveLower(d4, a, b)), ab1 = hn::BitCast(d2, hn::InterleaveUpper(d4, a, b));
-    const auto ef0 = hn::BitCast(d2, hn::InterleaveLower(d4, e, f)), ef1 = hn::BitCast(d2, hn::InterleaveUpper(d4, e, f));
-    hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, ab0, ef0)), d4, to + i * step);
-    hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, ab0, ef0)), d4, to + (i + 1) * step);
-    hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, ab1, ef1)), d4, to + (i + 2) * step);
-    hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, ab1, ef1)), d4, to + (i + 3) * step);
-  }
+  for (; i + 4 <= c; i += 4) Transpose4(rows[0] + i, rows[1] + i, rows[2] + i, rows[3] + i, to + i * step, step);
 #endif
   for (; i < c; i++) {
     for (int r = 0; r < 4; r++) to[i * step + r] = rows[r][i];

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "native/cpu/gemm.h"
+#include "native/cpu/simd_loop-inl.h"
 #include "native/cpu/simd_math-inl.h"
 
 // Instrumented by a sanitizer, unrolled kernels take minutes and gigabytes to compile.
@@ -96,6 +97,29 @@ HWY_INLINE void Step(const float* HWY_RESTRICT a, const typename W::T* const (&w
   }
 }
 
+// The panels' first lines, and sums of zero.
+template <class T, int Panels, int Rows>
+HWY_INLINE void StartTile(const T* weights, int64_t stride, const T* (&w)[Panels], VF (&sum)[Rows][Panels * kVectors]) {
+  NS_UNROLL(4)
+  for (int p = 0; p < Panels; p++) w[p] = weights + p * stride;
+  NS_UNROLL(16)
+  for (int r = 0; r < Rows; r++) {
+    NS_UNROLL(64)
+    for (int v = 0; v < Panels * kVectors; v++) sum[r][v] = hn::Zero(DF());
+  }
+}
+
+// The lines of 4 k of every panel, `bytes` behind those in use.
+template <class T, int Panels>
+HWY_INLINE void FetchWeights(const T* const (&w)[Panels], int64_t bytes) {
+  NS_UNROLL(4)
+  for (int p = 0; p < Panels; p++) {
+    NS_UNROLL(4)
+    for (int line = 0; line < static_cast<int>(sizeof(T)); line++)
+      __builtin_prefetch(reinterpret_cast<const char*>(w[p]) + bytes + line * 64);
+  }
+}
+
 // Weights that the thread multiplies next, fetched into the second cache meanwhile: per 4 k and panel, `lines` cache lines.
 struct Ahead {
   const char* at;  // panel p at at + p * stride
@@ -112,23 +136,11 @@ void MicroKernel(const float* HWY_RESTRICT a, const void* weights, int64_t strid
   constexpr int kCols = Panels * kVectors;
   const DF d;
   const T* w[Panels];
-  NS_UNROLL(4)
-  for (int p = 0; p < Panels; p++) w[p] = static_cast<const T*>(weights) + p * stride;
   VF sum[Rows][kCols];
-  NS_UNROLL(16)
-  for (int r = 0; r < Rows; r++) {
-    NS_UNROLL(64)
-    for (int v = 0; v < kCols; v++) sum[r][v] = hn::Zero(d);
-  }
+  StartTile(static_cast<const T*>(weights), stride, w, sum);
   int64_t i = 0;
   for (; i + 4 <= kn; i += 4) {
-    NS_UNROLL(4)
-    for (int p = 0; p < Panels; p++) {
-      NS_UNROLL(4)
-      for (int line = 0; line < static_cast<int>(sizeof(T)); line++) {
-        __builtin_prefetch(reinterpret_cast<const char*>(w[p]) + kPrefetchBytes + line * 64);
-      }
-    }
+    FetchWeights(w, kPrefetchBytes);
     for (int line = 0; line < ahead.lines; line++, ahead.at += 64) {
       NS_UNROLL(4)
       for (int p = 0; p < Panels; p++) __builtin_prefetch(ahead.at + p * ahead.stride, 0, 2);
@@ -181,8 +193,6 @@ inline int PanelsFor(int rows) { return rows <= kRows4 ? 4 : rows <= kRows2 ? 2 
 inline void PackRows(const float* const* from, int rows, int64_t kn, float* HWY_RESTRICT dst) {
   int64_t k = 0;
 #if HWY_TARGET != HWY_SCALAR
-  const hn::Full128<float> d4;
-  const hn::Repartition<double, decltype(d4)> d2;
   // A cache line of every row at a time: rows whose distance is a multiple of 4 KiB share few lines of the cache. The last group first:
   // what its stores spill past row rows - 1 is overwritten by the groups and k that follow.
   for (const int64_t whole = kn / 4 * 4; k < whole;) {
@@ -191,15 +201,7 @@ inline void PackRows(const float* const* from, int rows, int64_t kn, float* HWY_
       const float* p[4];
       for (int j = 0; j < 4; j++) p[j] = from[HWY_MIN(g * 4 + j, rows - 1)] + k;
       float* to = dst + k * rows + g * 4;
-      for (int64_t i = 0; i < run; i += 4, to += 4 * rows) {
-        const auto r0 = hn::LoadU(d4, p[0] + i), r1 = hn::LoadU(d4, p[1] + i), r2 = hn::LoadU(d4, p[2] + i), r3 = hn::LoadU(d4, p[3] + i);
-        const auto lo01 = hn::BitCast(d2, hn::InterleaveLower(d4, r0, r1)), hi01 = hn::BitCast(d2, hn::InterleaveUpper(d4, r0, r1));
-        const auto lo23 = hn::BitCast(d2, hn::InterleaveLower(d4, r2, r3)), hi23 = hn::BitCast(d2, hn::InterleaveUpper(d4, r2, r3));
-        hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, lo01, lo23)), d4, to);
-        hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, lo01, lo23)), d4, to + rows);
-        hn::StoreU(hn::BitCast(d4, hn::InterleaveLower(d2, hi01, hi23)), d4, to + 2 * rows);
-        hn::StoreU(hn::BitCast(d4, hn::InterleaveUpper(d2, hi01, hi23)), d4, to + 3 * rows);
-      }
+      for (int64_t i = 0; i < run; i += 4, to += 4 * rows) Transpose4(p[0] + i, p[1] + i, p[2] + i, p[3] + i, to, rows);
     }
     k += run;
   }

@@ -13,24 +13,12 @@
 
 #include "native/abi/plan.h"
 #include "native/cpu/context.h"
+#include "native/cpu/simd_loop-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace ns::cpu {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-#if HWY_TARGET != HWY_SCALAR
-HWY_INLINE void Transpose4(const uint32_t* x, int64_t xs, uint32_t* y, int64_t ys) {
-  const hn::Full128<uint32_t> d;
-  const auto r0 = hn::LoadU(d, x), r1 = hn::LoadU(d, x + xs), r2 = hn::LoadU(d, x + 2 * xs), r3 = hn::LoadU(d, x + 3 * xs);
-  const auto t0 = hn::InterleaveLower(d, r0, r2), t1 = hn::InterleaveLower(d, r1, r3);
-  const auto t2 = hn::InterleaveUpper(d, r0, r2), t3 = hn::InterleaveUpper(d, r1, r3);
-  hn::StoreU(hn::InterleaveLower(d, t0, t1), d, y);
-  hn::StoreU(hn::InterleaveUpper(d, t0, t1), d, y + ys);
-  hn::StoreU(hn::InterleaveLower(d, t2, t3), d, y + 2 * ys);
-  hn::StoreU(hn::InterleaveUpper(d, t2, t3), d, y + 3 * ys);
-}
-#endif
 
 // y[a * ys + b] = x[b * xs + a] for a < na, b < nb.
 void TransposeTile32(const uint32_t* x, int64_t xs, uint32_t* y, int64_t ys, int64_t na, int64_t nb) {
@@ -38,13 +26,17 @@ void TransposeTile32(const uint32_t* x, int64_t xs, uint32_t* y, int64_t ys, int
 #if HWY_TARGET != HWY_SCALAR
   a4 = na & ~int64_t{3};
   b4 = nb & ~int64_t{3};
+  const auto transpose = [&](int64_t a, int64_t b) {
+    const uint32_t* from = x + b * xs + a;
+    Transpose4(from, from + xs, from + 2 * xs, from + 3 * xs, y + a * ys + b, ys);
+  };
   if (ys > xs) {
     for (int64_t a = 0; a < a4; a += 4) {
-      for (int64_t b = 0; b < b4; b += 4) Transpose4(x + b * xs + a, xs, y + a * ys + b, ys);
+      for (int64_t b = 0; b < b4; b += 4) transpose(a, b);
     }
   } else {
     for (int64_t b = 0; b < b4; b += 4) {
-      for (int64_t a = 0; a < a4; a += 4) Transpose4(x + b * xs + a, xs, y + a * ys + b, ys);
+      for (int64_t a = 0; a < a4; a += 4) transpose(a, b);
     }
   }
 #endif

@@ -111,27 +111,6 @@ void GroupBlock(const float* x, int64_t rows, int64_t C, float* mean, float* res
   }
 }
 
-// z / (1 + e^-z) as Silu with one power of two, from the bits of the rounded exponent; below -87, where it is smaller than
-// 2e-36, zero.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V ShortSilu(D d, V z) {
-  const hn::RebindToSigned<D> di;
-  const V x = hn::Max(hn::Min(hn::Neg(z), hn::Set(d, 87.0f)), hn::Set(d, -87.0f));
-  const V shifted = hn::MulAdd(x, hn::Set(d, 1.44269504088896341f), hn::Set(d, 12582912.0f));  // 1.5 * 2^23: rounds to an integer
-  const V n = hn::Sub(shifted, hn::Set(d, 12582912.0f));
-  V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
-  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
-  V p = hn::Set(d, 1.9875691500e-4f);
-  p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3f));
-  p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3f));
-  p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
-  p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
-  p = hn::MulAdd(p, hn::Mul(r, r), r);
-  const V power = hn::BitCast(d, hn::Add(hn::ShiftLeft<23>(hn::BitCast(di, shifted)), hn::Set(di, 127 << 23)));
-  return hn::IfThenZeroElse(hn::Lt(z, hn::Set(d, -87.0f)), hn::Div(z, hn::MulAdd(p, power, hn::Add(power, hn::Set(d, 1.0f)))));
-}
-
 // y = (x - mean) * mul + add per channel, then SiLU.
 template <bool kSilu, bool kStream>
 HWY_INLINE void GroupApplyImpl(const float* x, int64_t rows, int64_t C, const float* mean, const float* mul, const float* add, float* y) {

@@ -57,6 +57,21 @@ HWY_INLINE void Map2(D d, const T* a, const T* b, T* y, int64_t n, F f) {
   }
 }
 
+#if HWY_TARGET != HWY_SCALAR
+// Four rows of four 32-bit values to columns: to[i * step + r] = row r [i].
+template <class T>
+HWY_INLINE void Transpose4(const T* r0, const T* r1, const T* r2, const T* r3, T* to, int64_t step) {
+  const hn::Full128<T> d;
+  const auto v0 = hn::LoadU(d, r0), v1 = hn::LoadU(d, r1), v2 = hn::LoadU(d, r2), v3 = hn::LoadU(d, r3);
+  const auto lo02 = hn::InterleaveLower(d, v0, v2), lo13 = hn::InterleaveLower(d, v1, v3);
+  const auto hi02 = hn::InterleaveUpper(d, v0, v2), hi13 = hn::InterleaveUpper(d, v1, v3);
+  hn::StoreU(hn::InterleaveLower(d, lo02, lo13), d, to);
+  hn::StoreU(hn::InterleaveUpper(d, lo02, lo13), d, to + step);
+  hn::StoreU(hn::InterleaveLower(d, hi02, hi13), d, to + 2 * step);
+  hn::StoreU(hn::InterleaveUpper(d, hi02, hi13), d, to + 3 * step);
+}
+#endif
+
 }  // namespace HWY_NAMESPACE
 }  // namespace ns::cpu
 HWY_AFTER_NAMESPACE();

@@ -19,12 +19,9 @@ namespace ns::cpu {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// e^x. Subnormal results are exact to their last place, above 88.72 inf, below -104 zero, NaN stays NaN.
+// e^r - 1 for r = x - n * log 2, n the integer next to x / log 2.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V Exp(D d, V x0) {
-  const hn::RebindToSigned<D> di;
-  const V x = hn::Max(hn::Min(x0, hn::Set(d, 89.0f)), hn::Set(d, -105.0f));
-  const V n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
+HWY_INLINE V ExpRest(D d, V x, V n) {
   V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
   r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
   V p = hn::Set(d, 1.9875691500e-4f);
@@ -33,7 +30,16 @@ HWY_INLINE V Exp(D d, V x0) {
   p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
   p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
   p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
-  p = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), hn::Set(d, 1.0f));
+  return hn::MulAdd(p, hn::Mul(r, r), r);
+}
+
+// e^x. Subnormal results are exact to their last place, above 88.72 inf, below -104 zero, NaN stays NaN.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Exp(D d, V x0) {
+  const hn::RebindToSigned<D> di;
+  const V x = hn::Max(hn::Min(x0, hn::Set(d, 89.0f)), hn::Set(d, -105.0f));
+  const V n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
+  const V p = hn::Add(ExpRest(d, x, n), hn::Set(d, 1.0f));
   // 2^n in two factors: n reaches 129 and -151.
   const auto ni = hn::ConvertTo(di, n);
   const auto half = hn::ShiftRight<1>(ni);
@@ -48,15 +54,7 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpNonPositive(D d, V x) {
   const hn::RebindToSigned<D> di;
   const V n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504088896341f)));
-  V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
-  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
-  V p = hn::Set(d, 1.9875691500e-4f);
-  p = hn::MulAdd(p, r, hn::Set(d, 1.3981999507e-3f));
-  p = hn::MulAdd(p, r, hn::Set(d, 8.3334519073e-3f));
-  p = hn::MulAdd(p, r, hn::Set(d, 4.1665795894e-2f));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.6666665459e-1f));
-  p = hn::MulAdd(p, r, hn::Set(d, 5.0000001201e-1f));
-  p = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), hn::Set(d, 1.0f));
+  const V p = hn::Add(ExpRest(d, x, n), hn::Set(d, 1.0f));
   const V s = hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127))));
   const V y = hn::IfThenElseZero(hn::Ge(x, hn::Set(d, -87.0f)), hn::Mul(p, s));
   return hn::IfThenElse(hn::Eq(x, x), y, x);
@@ -88,6 +86,18 @@ HWY_INLINE V Sigmoid(D d, V x) {
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Silu(D d, V x) {
   return hn::Div(x, hn::Add(hn::Set(d, 1.0f), Exp(d, hn::Neg(x))));
+}
+
+// Silu with one power of two, from the bits of the rounded exponent, and zero below -87, where it is smaller than 2e-36.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V ShortSilu(D d, V z) {
+  const hn::RebindToSigned<D> di;
+  const V x = hn::Max(hn::Min(hn::Neg(z), hn::Set(d, 87.0f)), hn::Set(d, -87.0f));
+  const V shifted = hn::MulAdd(x, hn::Set(d, 1.44269504088896341f), hn::Set(d, 12582912.0f));  // 1.5 * 2^23: rounds to an integer
+  const V n = hn::Sub(shifted, hn::Set(d, 12582912.0f));
+  const V p = ExpRest(d, x, n);
+  const V power = hn::BitCast(d, hn::Add(hn::ShiftLeft<23>(hn::BitCast(di, shifted)), hn::Set(di, 127 << 23)));
+  return hn::IfThenZeroElse(hn::Lt(z, hn::Set(d, -87.0f)), hn::Div(z, hn::MulAdd(p, power, hn::Add(power, hn::Set(d, 1.0f)))));
 }
 
 // 0.5 x (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3), as x * sigmoid(2u)

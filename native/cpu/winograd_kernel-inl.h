@@ -26,23 +26,11 @@ void PointProduct(const float* HWY_RESTRICT a, const void* weights, int64_t stri
   constexpr int kCols = Panels * kVectors;
   const DF d;
   const T* w[Panels];
-  NS_UNROLL(4)
-  for (int p = 0; p < Panels; p++) w[p] = static_cast<const T*>(weights) + p * stride;
   VF sum[Rows][kCols];
-  NS_UNROLL(16)
-  for (int r = 0; r < Rows; r++) {
-    NS_UNROLL(64)
-    for (int v = 0; v < kCols; v++) sum[r][v] = hn::Zero(d);
-  }
+  StartTile(static_cast<const T*>(weights), stride, w, sum);
   for (; kn >= 16; kn -= 16, a += (Rows - 1) * 16) {
     for (int part = 0; part < 4; part++, a += 4) {
-      NS_UNROLL(4)
-      for (int p = 0; p < Panels; p++) {
-        NS_UNROLL(4)
-        for (int line = 0; line < static_cast<int>(sizeof(T)); line++) {
-          __builtin_prefetch(reinterpret_cast<const char*>(w[p]) + ahead + line * 64);
-        }
-      }
+      FetchWeights(w, ahead);
       NS_UNROLL(4)
       for (int u = 0; u < 4; u++) Step<W, Panels, Rows, 1, 16>(a, w, u, sum);
       NS_UNROLL(4)

@@ -20,50 +20,37 @@ namespace hn = hwy::HWY_NAMESPACE;
 HWY_INLINE VF C(float x) { return hn::Set(DF(), x); }
 
 // B^T d for one row or column.
-HWY_INLINE void InputLine2(const VF* d, VF* t) {
-  t[0] = hn::Sub(d[0], d[2]);
-  t[1] = hn::Add(d[1], d[2]);
-  t[2] = hn::Sub(d[2], d[1]);
-  t[3] = hn::Sub(d[1], d[3]);
-}
-HWY_INLINE void InputLine4(const VF* d, VF* t) {
-  const VF a = hn::NegMulAdd(C(4.0f), d[2], d[4]), b = hn::NegMulAdd(C(4.0f), d[1], d[3]);
-  const VF c = hn::Sub(d[4], d[2]), e = hn::Mul(C(2.0f), hn::Sub(d[3], d[1]));
-  t[0] = hn::MulAdd(C(4.0f), d[0], hn::NegMulAdd(C(5.0f), d[2], d[4]));
-  t[1] = hn::Add(a, b);
-  t[2] = hn::Sub(a, b);
-  t[3] = hn::Add(c, e);
-  t[4] = hn::Sub(c, e);
-  t[5] = hn::MulAdd(C(4.0f), d[1], hn::NegMulAdd(C(5.0f), d[3], d[5]));
-}
-
-// A^T z for one row or column.
-HWY_INLINE void OutputLine2(const VF* z, VF* t) {
-  t[0] = hn::Add(hn::Add(z[0], z[1]), z[2]);
-  t[1] = hn::Sub(hn::Sub(z[1], z[2]), z[3]);
-}
-HWY_INLINE void OutputLine4(const VF* z, VF* t) {
-  const VF a = hn::Add(z[1], z[2]), b = hn::Sub(z[1], z[2]), c = hn::Add(z[3], z[4]), e = hn::Sub(z[3], z[4]);
-  t[0] = hn::Add(hn::Add(z[0], a), c);
-  t[1] = hn::MulAdd(C(2.0f), e, b);
-  t[2] = hn::MulAdd(C(4.0f), c, a);
-  t[3] = hn::Add(hn::MulAdd(C(8.0f), e, b), z[5]);
-}
-
 template <int M>
 HWY_INLINE void InputLine(const VF* d, VF* t) {
   if constexpr (M == 2) {
-    InputLine2(d, t);
+    t[0] = hn::Sub(d[0], d[2]);
+    t[1] = hn::Add(d[1], d[2]);
+    t[2] = hn::Sub(d[2], d[1]);
+    t[3] = hn::Sub(d[1], d[3]);
   } else {
-    InputLine4(d, t);
+    const VF a = hn::NegMulAdd(C(4.0f), d[2], d[4]), b = hn::NegMulAdd(C(4.0f), d[1], d[3]);
+    const VF c = hn::Sub(d[4], d[2]), e = hn::Mul(C(2.0f), hn::Sub(d[3], d[1]));
+    t[0] = hn::MulAdd(C(4.0f), d[0], hn::NegMulAdd(C(5.0f), d[2], d[4]));
+    t[1] = hn::Add(a, b);
+    t[2] = hn::Sub(a, b);
+    t[3] = hn::Add(c, e);
+    t[4] = hn::Sub(c, e);
+    t[5] = hn::MulAdd(C(4.0f), d[1], hn::NegMulAdd(C(5.0f), d[3], d[5]));
   }
 }
+
+// A^T z for one row or column.
 template <int M>
 HWY_INLINE void OutputLine(const VF* z, VF* t) {
   if constexpr (M == 2) {
-    OutputLine2(z, t);
+    t[0] = hn::Add(hn::Add(z[0], z[1]), z[2]);
+    t[1] = hn::Sub(hn::Sub(z[1], z[2]), z[3]);
   } else {
-    OutputLine4(z, t);
+    const VF a = hn::Add(z[1], z[2]), b = hn::Sub(z[1], z[2]), c = hn::Add(z[3], z[4]), e = hn::Sub(z[3], z[4]);
+    t[0] = hn::Add(hn::Add(z[0], a), c);
+    t[1] = hn::MulAdd(C(2.0f), e, b);
+    t[2] = hn::MulAdd(C(4.0f), c, a);
+    t[3] = hn::Add(hn::MulAdd(C(8.0f), e, b), z[5]);
   }
 }
 

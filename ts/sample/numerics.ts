@@ -1,7 +1,6 @@
 import { checkEnum } from '../core/check.js';
 import { ArgumentError } from '../core/errors.js';
 import type { Engine } from '../engine/index.js';
-import type { WinogradTile } from '../models/vqvae/index.js';
 import type { Numerics } from '../nn/index.js';
 
 /** How a model is held on the engine; sums, norms, softmax and distances are f32 in every case. */
@@ -26,13 +25,4 @@ export function checkNumerics({ precision, dtype }: NumericsOptions, engine: Eng
   if (dtype !== undefined) checkEnum('dtype', dtype, family === 'VAR' ? WEIGHTS : DTYPES);
   if (dtype === 'int8' && engine.device === 'cuda') throw new ArgumentError('dtype: int8 was given, accepted on cuda is f32, f16 or bf16');
   return { precision, dtype };
-}
-
-/**
- * A GPU has one convolution for every algorithm: the weights are packed for the smallest. On the CPU the larger transform makes about
- * four times as much of the rounding of 16-bit weights (decoder of ch 160, random weights, compared by hand).
- */
-export function winogradTile(engine: Engine, asked: WinogradTile | undefined, numerics: Numerics): WinogradTile | undefined {
-  if (engine.device === 'cuda') return 0;
-  return asked ?? ((numerics.dtype ?? numerics.precision ?? 'f32') === 'f32' ? undefined : 2);
 }

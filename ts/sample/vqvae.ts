@@ -13,11 +13,12 @@ import {
   VqvaeModel,
   vqvaeConfig,
   type WinogradTile,
+  winogradTile,
 } from '../models/vqvae/index.js';
 import { checkKeys, InitSource, type Numerics, WeightReader, type WeightSource } from '../nn/index.js';
 import { type RgbImage, splitImages } from './image.js';
 import { type ImageInput, imageBatch } from './input.js';
-import { checkNumerics, NUMERICS_OPTIONS, type NumericsOptions, winogradTile } from './numerics.js';
+import { checkNumerics, NUMERICS_OPTIONS, type NumericsOptions } from './numerics.js';
 import { openWeights, VQVAE_FAMILY, type WeightInput } from './source.js';
 import { checkTokens, joinTokens, type TokenLayout, type Tokens } from './tokens.js';
 

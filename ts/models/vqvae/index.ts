@@ -12,3 +12,4 @@ export {
 } from './quantize-train.js';
 export type { EntropyOptions } from './quantize-train-entropy.js';
 export { MultiScaleQuantizer, type PatchSize, patchSizes } from './quantizer.js';
+export { winogradTile } from './tile.js';

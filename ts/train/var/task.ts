@@ -4,7 +4,7 @@ import { ArgumentError } from '../../core/errors.js';
 import type { ImageBatch, TokenBatch } from '../../data/index.js';
 import type { Engine, Graph, Tensor } from '../../engine/index.js';
 import { VarModel } from '../../models/var/index.js';
-import { type VqvaeConfig, VqvaeModel, vqvaeConfig } from '../../models/vqvae/index.js';
+import { type VqvaeConfig, VqvaeModel, vqvaeConfig, winogradTile } from '../../models/vqvae/index.js';
 import { checkKeys, InitSource, Parameters, type WeightSource } from '../../nn/index.js';
 import { noDecayRule } from '../../optim/index.js';
 import { SavedTensor, savedWeights } from '../saved.js';
@@ -65,8 +65,8 @@ export class VarTask implements Task {
    * CheckpointError.
    */
   static async create(engine: Engine, vqvae: VqvaeInput, options: VarTrainOptions = {}, source?: WeightSource): Promise<VarTask> {
-    // Mostly its encoder is used: the smaller transform, and on a GPU, which sums directly, none.
-    const tokenizer = new VqvaeModel(vqvaeConfig(vqvae.config ?? {}), { winograd: engine.device === 'cuda' ? 0 : 2 });
+    // Mostly its encoder is used: the smaller transform in the decoder too.
+    const tokenizer = new VqvaeModel(vqvaeConfig(vqvae.config ?? {}), { winograd: winogradTile(engine, 2) });
     const settings = varTraining(options, tokenizer.config);
     const model = new VarModel(settings.config, settings.init);
     const specs = model.parameters();

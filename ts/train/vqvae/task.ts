@@ -4,7 +4,7 @@ import { CheckpointError, ShapeError } from '../../core/errors.js';
 import type { ImageBatch } from '../../data/index.js';
 import type { Engine, Tensor } from '../../engine/index.js';
 import { breathe } from '../../models/var/index.js';
-import { quantizeTrain, VqvaeModel } from '../../models/vqvae/index.js';
+import { quantizeTrain, VqvaeModel, winogradTile } from '../../models/vqvae/index.js';
 import { checkKeys, InitSource, Parameters, type ParamSpec, type WeightSource, zeros } from '../../nn/index.js';
 import { savedWeights } from '../saved.js';
 import { type StepInput, type StepOutputs, type StepProgram, upload } from '../step-program.js';
@@ -57,7 +57,7 @@ export class VqvaeTask implements Task<ImageBatch> {
   /** A task with the weights of `source`, or with seeded random ones. Throws ArgumentError or CheckpointError. */
   static async create(engine: Engine, options: VqvaeTrainOptions = {}, source?: WeightSource): Promise<VqvaeTask> {
     const settings = vqvaeTraining(options);
-    const model = new VqvaeModel(settings.config, { winograd: settings.winograd, eini: settings.eini });
+    const model = new VqvaeModel(settings.config, { winograd: winogradTile(engine, settings.winograd), eini: settings.eini });
     const specs = model.parameters();
     if (source) checkKeys('VQVAE', specs, source);
     const start = source ?? new InitSource(settings.phiIdentity ? specs.map(identityPhi) : specs, settings.seed);
